@@ -1,0 +1,44 @@
+# Every target sets up what it needs, on a machine with git, make and Python 3.11 with pip.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench soak test-engines docs lock clean
+BIN := .envs/dev/bin
+BEGAN := $(shell date +%s)
+
+help:          ## what there is
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo:          ## the main job on a real Buildbot: run, watch, link, explain
+	@scripts/setup dev && scripts/setup buildbot
+	@$(BIN)/python -m demo --began $(BEGAN)
+
+test:          ## all tests, on SQLite and a real PostgreSQL
+	@scripts/setup dev
+	@$(BIN)/python -m pytest -n 2 -m "not soak and not engine" $(ARGS)
+
+lint:          ## format, lint, types, import directions, dependencies
+	@scripts/setup dev
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/deptry .
+
+bench:         ## figures as ratios against baselines, one JSON object per line
+	@scripts/setup bench
+	@.envs/bench/bin/python -m benchmarks $(ARGS)
+
+soak:          ## the long tier: 500 kills
+	@scripts/setup dev
+	@$(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
+
+test-engines:  ## tests against real engines, each in an environment of its own
+	@scripts/setup dev && scripts/setup buildbot
+	@$(BIN)/python -m pytest -m engine --timeout 600 $(ARGS)
+
+lock:          ## write the pinned requirement files anew
+	@scripts/setup dev
+	@for f in uv dev buildbot bench; do .envs/uv/bin/uv pip compile -q --upgrade --generate-hashes --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 \
+	  requirements/$$f.in -o requirements/$$f.txt; done
+
+clean:         ## remove every environment and build product
+	rm -rf .envs build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
