@@ -1,0 +1,1 @@
+"""One record of every run, whichever engine ran it."""
