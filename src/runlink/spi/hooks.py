@@ -1,0 +1,37 @@
+"""The hooks a plugin may implement. Hooks find, classes behave: everything else is a method of `Adapter`.
+
+A plugin is a module (or object) named by an entry point of the group `runlink`:
+
+    [project.entry-points.runlink]
+    acme = "runlink_acme"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import pluggy
+
+if TYPE_CHECKING:
+    from runlink.spi.adapter import Adapter
+
+PROJECT: Final = "runlink"
+"""The pluggy project name and the entry-point group."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def runlink_adapters() -> Iterable[type[Adapter]]:  # type: ignore[empty-body]
+    """The adapter classes this plugin brings."""
+
+
+@hookspec
+def runlink_event(event: Mapping[str, Any]) -> None:
+    """Called with each event of the outbox, at least once, in order per Run.
+
+    Keys: `id`, `type` (`run.failed`, `instance.status_changed`, …), `occurred_at` (ISO 8601), `position`, `run_id` (or
+    None) and `data`. An exception leaves the event undelivered for this plugin: it is tried again with back-off.
+    """
