@@ -1,0 +1,278 @@
+"""The one write path: everything that is learnt about instances, from any feed, comes through `ingest`.
+
+One transaction per page: read what is known of it in one statement, decide, write in bulk, link, roll up, store the
+cursors. A crash anywhere repeats the page and changes nothing. *Same* writes nothing and tells nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from runlink.application.decide import Read, Verdict, decide
+from runlink.application.intake import MAX_CURSOR_BYTES, Intake, PageRefused, Told, check
+from runlink.application.link import Linking
+from runlink.application.ports import AttemptRow, Known, ObservationRow, StepRow, Tracked, UnitOfWork
+from runlink.application.rollup import roll_up
+from runlink.application.rules import Rules
+from runlink.application.telling import attempt_rows, facts_of, facts_told, step_row, steps_state
+from runlink.domain import DomainEvent, Engine, OrchestrationInstance
+from runlink.spi import Observation, Page
+
+__all__ = ["MAX_CURSOR_BYTES", "Outcome", "PageRefused", "Read", "ingest"]
+
+_json = msgspec.json.Encoder(order="deterministic")
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What a page came to, in numbers; and the external ids it showed."""
+
+    new: int = 0
+    changed: int = 0
+    same: int = 0
+    stale: int = 0
+    linked: int = 0
+    vanished: int = 0
+    quarantined: int = 0
+    runs_changed: int = 0
+    seen: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What is to be written."""
+
+    new: list[Tracked] = field(default_factory=list)
+    changed: list[Tracked] = field(default_factory=list)
+    noted: list[Tracked] = field(default_factory=list)  # bookkeeping only
+    digests: list[tuple[UUID, bytes]] = field(default_factory=list)
+    new_attempts: list[AttemptRow] = field(default_factory=list)
+    attempts: list[AttemptRow] = field(default_factory=list)
+    steps: list[StepRow] = field(default_factory=list)
+    observations: list[ObservationRow] = field(default_factory=list)
+    events: list[DomainEvent] = field(default_factory=list)
+
+
+def ingest(
+    uow: UnitOfWork, rules: Rules, engine: Engine, page: Page, read: Read, now: datetime, *, max_bytes: int = 1 << 18
+) -> Outcome:
+    """Takes a page in. Raises PageRefused, FenceLost or ConcurrencyError (repeat the page); then nothing is written.
+
+    `max_bytes` bounds an observation without its steps, and each step: metadata, inputs and outputs that are larger are
+    left out, anything else is quarantined.
+    """
+    return _Ingest(uow, rules, engine, read, now, max_bytes).page(page)
+
+
+class _Ingest:
+    def __init__(
+        self, uow: UnitOfWork, rules: Rules, engine: Engine, read: Read, now: datetime, max_bytes: int
+    ) -> None:
+        self._uow = uow
+        self._ledger = uow.ledger
+        self._rules = rules
+        self._engine = engine
+        self._read = read
+        self._now = now
+        self._intake = Intake(max_bytes)
+        self._outcome = Outcome(seen=self._intake.seen)
+
+    def page(self, page: Page) -> Outcome:
+        check(page)
+        if self._read.fence is not None:
+            self._ledger.check_fence(self._read.fence)
+        for batch in self._intake.rounds(page.observations):
+            self._take(batch)
+        if page.gone:
+            self._gone(page.gone)
+        for item in page.unreadable:
+            self._intake.set_aside(item.external_id, item.reason, item.raw)
+        self._ledger.quarantine(self._engine.id, self._read.feed, self._intake.quarantined, self._now)
+        self._outcome.quarantined = len(self._intake.quarantined)
+        self._outcome.stale += self._intake.stale
+        if page.cursors:
+            self._ledger.store_cursors(self._engine.id, self._read.cursors_of, page.cursors, self._now)
+        return self._outcome
+
+    # --- decide ------------------------------------------------------------------------------------------------
+
+    def _take(self, batch: Mapping[str, Told]) -> None:
+        former = [told.given.supersedes for told in batch.values() if told.given.supersedes]
+        known = self._ledger.known(self._engine.id, [*batch, *former])
+        plan = _Plan()
+        compare: list[tuple[UUID, Told, Observation]] = []
+        replaced: list[tuple[UUID, UUID]] = []
+        for name, told in batch.items():
+            row, before = known.get(name), _active(known.get(told.given.supersedes or ""))
+            if row is not None and before is not None:
+                replaced.append((before.id, row.id))
+            row = row or before
+            if row is not None and row.digest is not None and row.digest == told.digest:
+                self._outcome.same += 1
+            elif row is not None and not row.is_active:
+                self._outcome.stale += 1
+            elif (observation := self._intake.read(told)) is not None:
+                if row is None:
+                    self._first(told, observation, plan)
+                else:
+                    compare.append((row.id, told, observation))
+        if compare:
+            self._compare(compare, plan)
+        self._write(plan, replaced)
+
+    def _first(self, told: Told, o: Observation, plan: _Plan) -> None:
+        instance = OrchestrationInstance.first_seen(
+            self._engine.id, o.external_id, o.status, at=self._now, attempt=o.attempt, **facts_told(o, self._read)
+        )
+        tracked = Tracked(instance, told.digest, steps_state=steps_state(o))
+        plan.new.append(tracked)
+        plan.new_attempts.extend(attempt_rows(tracked, o))
+        if isinstance(o.steps, tuple):
+            plan.steps.extend(step_row(instance.id, step) for step in o.steps)
+        plan.observations.append(self._line(tracked, told.digest, told.text.decode()))
+        plan.events.extend(instance.pull_events())
+        self._outcome.new += 1
+
+    def _compare(self, told: Sequence[tuple[UUID, Told, Observation]], plan: _Plan) -> None:
+        stored = self._ledger.tracked([instance_id for instance_id, _, _ in told])
+        with_steps = [instance_id for instance_id, _, o in told if isinstance(o.steps, tuple)]
+        step_digests = self._ledger.step_digests(with_steps)
+        for instance_id, one, observation in told:
+            self._change(stored[instance_id], one, observation, step_digests, plan)
+
+    def _change(
+        self,
+        tracked: Tracked,
+        told: Told,
+        o: Observation,
+        step_digests: Mapping[tuple[UUID, str, int], bytes],
+        plan: _Plan,
+    ) -> None:
+        instance, digest = tracked.instance, told.digest
+        verdict = decide(tracked, o, self._read if told.last else replace(self._read, authoritative=False))
+        if verdict is Verdict.STALE:
+            self._outcome.stale += 1
+            return
+        if verdict is Verdict.AGAIN:
+            tracked.attempt_offset = instance.attempt + 1 - o.attempt
+        before, version = facts_of(instance), instance.version
+        if instance.external_id != o.external_id:
+            instance.rename(o.external_id, at=self._now)
+        attempt = o.attempt + tracked.attempt_offset
+        instance.observe(o.status, at=self._now, attempt=attempt, **facts_told(o, self._read))
+        told_steps = (step_row(instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ()))
+        steps = [
+            row for row in told_steps if step_digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest
+        ]
+        state = steps_state(o) or (tracked.steps_state if instance.attempt == before["attempt"] else None)
+        bookkeeping = tracked.missing_since is not None or state != tracked.steps_state
+        tracked.missing_since, tracked.steps_state = None, state
+        if instance.version == version and not steps:
+            self._outcome.same += 1
+            tracked.digest = digest
+            if bookkeeping:
+                plan.noted.append(tracked)
+            elif digest is not None:
+                plan.digests.append((instance.id, digest))
+            return
+        tracked.digest = digest
+        plan.changed.append(tracked)
+        plan.attempts.extend(attempt_rows(tracked, o))
+        plan.steps.extend(steps)
+        changes = {name: value for name, value in facts_of(instance).items() if before[name] != value}
+        if steps:
+            changes["steps"] = len(steps)
+        plan.observations.append(self._line(tracked, digest, _json.encode(changes).decode()))
+        plan.events.extend(instance.pull_events())
+        self._outcome.changed += 1
+
+    def _line(self, tracked: Tracked, digest: bytes | None, changes: str) -> ObservationRow:
+        instance = tracked.instance
+        return ObservationRow(
+            instance.id,
+            self._read.began_at,
+            self._now,
+            self._read.feed,
+            instance.attempt,
+            instance.status,
+            instance.native_status,
+            digest,
+            changes,
+        )
+
+    # --- absent instances --------------------------------------------------------------------------------------
+
+    def _gone(self, external_ids: Sequence[str]) -> None:
+        """The engine says it has these no more: once may be chance, twice is so. What had ended stays as it ended."""
+        names = [name for one in external_ids if (name := str(one).strip()) not in self._outcome.seen]
+        known = self._ledger.known(self._engine.id, names)
+        plan = _Plan()
+        for tracked in self._ledger.tracked([row.id for row in known.values()]).values():
+            instance = tracked.instance
+            if instance.status.is_ended or instance.vanished_at is not None or not instance.is_active:
+                continue
+            tracked.digest = None
+            if tracked.missing_since is None:
+                tracked.missing_since = self._read.began_at
+                plan.noted.append(tracked)
+            elif self._read.began_at > tracked.missing_since:
+                instance.vanish(at=self._now)
+                plan.changed.append(tracked)
+                changes = _json.encode({"vanished_at": instance.vanished_at}).decode()
+                plan.observations.append(self._line(tracked, None, changes))
+                plan.events.extend(instance.pull_events())
+                self._outcome.vanished += 1
+        self._write(plan)
+
+    # --- write -------------------------------------------------------------------------------------------------
+
+    def _write(self, plan: _Plan, replaced: Sequence[tuple[UUID, UUID]] = ()) -> None:
+        ledger, actor = self._ledger, self._uow.actor
+        ledger.store_digests(plan.digests)
+        ledger.update_instances(plan.noted, actor)
+        if not (plan.new or plan.changed or replaced):
+            return
+        ledger.insert_instances(plan.new, actor)
+        ledger.update_instances(plan.changed, actor)
+        ledger.insert_attempts(plan.new_attempts)
+        ledger.upsert_attempts(plan.attempts)
+        ledger.upsert_steps(plan.steps)
+        ledger.insert_observations(plan.observations)
+        linking = Linking(
+            ledger,
+            self._rules,
+            engine_id=self._engine.id,
+            engine=self._engine.name,
+            actor=actor,
+            now=self._now,
+            make_runs=not self._read.baseline,
+        )
+        for before, after in replaced:
+            self._replace(before, after, linking)
+        self._outcome.linked += linking.link([t.instance for t in plan.new], [t.instance for t in plan.changed])
+        if replaced:
+            heirs = ledger.tracked([after for _, after in replaced])
+            linking.hand_down([tracked.instance for tracked in heirs.values()])
+        if not self._read.baseline:
+            ledger.insert_events([*plan.events, *linking.events], self._now)
+        self._outcome.runs_changed += roll_up(self._uow, self._rules, linking.touched, self._now)
+
+    def _replace(self, before: UUID, after: UUID, linking: Linking) -> None:
+        """Two rows turn out to be one instance, seen under its later id first: the earlier row is put away, and its
+        Runs are those of the later one."""
+        instance = self._uow.orchestration_instances.get(before)
+        if instance is not None:
+            self._uow.orchestration_instances.delete(instance, at=self._now)
+        for link in self._ledger.links_of([before]).get(before, ()):
+            if link.is_active:
+                self._uow.run_orchestrations.delete(link, at=self._now)
+                linking.attach(after, link.run_id, link.rule)
+
+
+def _active(row: Known | None) -> Known | None:
+    return row if row is not None and row.is_active else None
