@@ -1,0 +1,197 @@
+"""The ledger's part on Runs: links, keys that wait for a Run, roll-up, events.
+
+Locks say FOR NO KEY UPDATE (SQLite, with its one writer, leaves them out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from runlink.application.ports import Linked, WaitingKey
+from runlink.domain import (
+    BatchExecution,
+    DomainEvent,
+    ExecutionStatus,
+    ItemExecution,
+    Run,
+    RunOrchestration,
+)
+from runlink.store import mapping, outbox, tables
+from runlink.store.bulk import Bulk
+from runlink.store.selection import chosen
+from runlink.store.tables import OPEN_STATUSES
+
+_STATUS = {status.value: status for status in ExecutionStatus}
+
+
+def _failed_step() -> sa.ColumnElement[str | None]:
+    step, instance = tables.instance_steps, tables.orchestration_instances
+    latest = (
+        sa.select(step.c.name)
+        .where(step.c.instance_id == instance.c.id, step.c.status == "FAILED")
+        .order_by(step.c.attempt.desc(), step.c.started_at.desc(), step.c.external_id.desc())
+        .limit(1)
+        .correlate(instance)
+        .scalar_subquery()
+    )
+    return sa.case((instance.c.status == "FAILED", latest))
+
+
+_FAILED_STEP = _failed_step()
+
+
+class RunLedger:
+    """Runs and links in bulk, within a unit of work."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._bulk = Bulk(connection)
+
+    def links_of(self, instance_ids: Sequence[UUID]) -> dict[UUID, list[RunOrchestration]]:
+        """Links of instances, inactive ones too."""
+        found: dict[UUID, list[RunOrchestration]] = {}
+        if instance_ids:
+            column = tables.run_orchestrations.c.orchestration_instance_id
+            query = mapping.LINK.select().where(chosen(self._connection, column, instance_ids))
+            for row in self._connection.execute(query):
+                link = mapping.LINK.from_row(row)
+                found.setdefault(link.orchestration_instance_id, []).append(link)
+        return found
+
+    def insert_links(self, links: Sequence[RunOrchestration], actor: str) -> None:
+        """New links."""
+        for link in links:
+            link.created_by = link.updated_by = actor
+        self._bulk.insert(tables.run_orchestrations, mapping.LINK.columns, [mapping.LINK.to_row(k) for k in links])
+
+    def lock_automations(self, ids: Sequence[UUID]) -> None:
+        """Makes whoever creates or looks for Runs of these automations wait for this transaction."""
+        table = tables.automations
+        query = sa.select(table.c.id).where(chosen(self._connection, table.c.id, ids)).order_by(table.c.id)
+        self._connection.execute(query.with_for_update(key_share=True)).all()
+
+    def runs_by_key(self, automation_id: UUID, keys: Sequence[str]) -> dict[str, UUID]:
+        """Runs whose id or correlation id is one of the keys; of several, the latest."""
+        run = tables.runs
+        found: dict[str, UUID] = {}
+        mine = sa.and_(run.c.automation_id == automation_id, run.c.is_active)
+        query = sa.select(run.c.correlation_id, run.c.id).where(
+            mine, chosen(self._connection, run.c.correlation_id, keys)
+        )
+        found.update((key, run_id) for key, run_id in self._connection.execute(query.order_by(run.c.id)))
+        ids = {key: as_id for key in keys if (as_id := _as_uuid(key)) is not None}
+        if ids:
+            query = sa.select(run.c.id).where(mine, chosen(self._connection, run.c.id, list(ids.values())))
+            there = set(self._connection.execute(query).scalars())
+            found.update({key: as_id for key, as_id in ids.items() if as_id in there})
+        return found
+
+    def insert_waiting(self, rows: Sequence[WaitingKey]) -> None:
+        """Keys to be looked for when a Run is made."""
+        self._bulk.upsert(tables.waiting_keys, ("instance_id", "rule"), WaitingKey._fields, rows)
+
+    def take_waiting(self, automation_id: UUID, keys: Sequence[str]) -> list[WaitingKey]:
+        """Removes and gives what waited for one of these keys."""
+        waiting = tables.waiting_keys
+        query = (
+            sa.delete(waiting)
+            .where(waiting.c.automation_id == automation_id, chosen(self._connection, waiting.c.key, keys))
+            .returning(*(waiting.c[name] for name in WaitingKey._fields))
+        )
+        return [WaitingKey(*row) for row in self._connection.execute(query)]
+
+    def insert_runs(self, runs: Sequence[Run], actor: str) -> None:
+        """New Runs."""
+        for run in runs:
+            run.created_by = run.updated_by = actor
+        self._bulk.insert(tables.runs, mapping.RUN.columns, [mapping.RUN.to_row(run) for run in runs])
+        for run in runs:
+            run.mark_stored()
+
+    def lock_runs(self, ids: Sequence[UUID]) -> list[Run]:
+        """Runs in order of id, locked until the end of the transaction, so that two feeds of one Run wait.
+
+        The lock lets others insert links to the Run meanwhile (they hold a key-share lock on it): with a full one, two
+        feeds that each linked an instance would wait for each other.
+        """
+        if not ids:
+            return []
+        query = mapping.RUN.select().where(chosen(self._connection, tables.runs.c.id, ids)).order_by(tables.runs.c.id)
+        rows = self._connection.execute(query.with_for_update(key_share=True))
+        return [mapping.RUN.from_row(row) for row in rows]
+
+    def update_runs(self, runs: Sequence[Run], actor: str) -> None:
+        """Changed Runs; raises ConcurrencyError when one was changed by another meanwhile."""
+        values = []
+        for run in runs:
+            run.updated_by = actor
+            values.append((*mapping.RUN.to_row(run)[1:], run.id, run.stored_version))
+        self._bulk.update_versioned(tables.runs, mapping.RUN.columns[1:], values)
+        for run in runs:
+            run.mark_stored()
+
+    def set_quiet(self, rows: Sequence[tuple[UUID, datetime | None]]) -> None:
+        """Until when Runs wait for more instances; None: they do not wait."""
+        self._bulk.update(tables.runs, ("id",), ("quiet_until",), [(until, run_id) for run_id, until in rows])
+
+    def quiet_runs(self, now: datetime, limit: int) -> list[UUID]:
+        """Runs whose quiet time is over, locked: nobody can begin it anew until this transaction ends."""
+        run = tables.runs
+        query = sa.select(run.c.id).where(run.c.quiet_until <= now).order_by(run.c.quiet_until).limit(limit)
+        return list(self._connection.execute(query.with_for_update(key_share=True, skip_locked=True)).scalars())
+
+    def linked(self, run_ids: Sequence[UUID]) -> list[Linked]:
+        """The instances that count for these Runs."""
+        if not run_ids:
+            return []
+        link, instance, engine = tables.run_orchestrations, tables.orchestration_instances, tables.engines
+        query = (
+            sa.select(link.c.run_id, engine.c.name, *(instance.c[name] for name in Linked._fields[2:-1]), _FAILED_STEP)
+            .join(instance, instance.c.id == link.c.orchestration_instance_id)
+            .join(engine, engine.c.id == instance.c.engine_id)
+            .where(chosen(self._connection, link.c.run_id, run_ids), link.c.is_active, instance.c.is_active)
+            .order_by(instance.c.id)
+        )
+        place = Linked._fields.index("status")
+        return [
+            Linked._make((*row[:place], _STATUS[row[place]], *row[place + 1 :]))
+            for row in self._connection.execute(query)
+        ]
+
+    def open_executions(self, run_id: UUID) -> tuple[list[BatchExecution], list[ItemExecution]]:
+        """The batch and item executions of a Run that have not ended."""
+        found: list[list[Any]] = []
+        for kind in (mapping.BATCH_EXECUTION, mapping.ITEM_EXECUTION):
+            query = kind.select().where(kind.table.c.run_id == run_id, kind.table.c.status.in_(OPEN_STATUSES))
+            found.append([kind.from_row(row) for row in self._connection.execute(query.order_by(kind.table.c.id))])
+        return found[0], found[1]
+
+    def insert_events(self, events: Sequence[DomainEvent], recorded_at: datetime) -> None:
+        """Events to the outbox, in order."""
+        outbox.insert_events(self._connection, events, recorded_at)
+
+    def engine_names(self, ids: Sequence[UUID]) -> dict[UUID, str]:
+        """Names of engines by id."""
+        table = tables.engines
+        query = sa.select(table.c.id, table.c.name).where(chosen(self._connection, table.c.id, ids))
+        return {row[0]: row[1] for row in self._connection.execute(query)}
+
+    def automation_ids(self, names: Iterable[str]) -> dict[str, UUID]:
+        """Ids of the active automations with these names."""
+        table = tables.automations
+        query = sa.select(table.c.name, table.c.id).where(table.c.name.in_(list(names)), table.c.is_active)
+        return {row[0]: row[1] for row in self._connection.execute(query)}
+
+
+def _as_uuid(text: str) -> UUID | None:
+    if len(text) not in (32, 36):
+        return None
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

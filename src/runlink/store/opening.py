@@ -1,0 +1,163 @@
+"""`open_store`: from an address to a store, on SQLite or PostgreSQL, migrated and checked."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from runlink.store.daemon_lock import daemon_lock
+from runlink.store.errors import StoreUnavailable
+from runlink.store.schema import upgrade
+from runlink.store.unit_of_work import SqlUnitOfWork
+from runlink.store.writer import GroupWriter, Turnstile
+
+T = TypeVar("T")
+_RETRIABLE = ("40001", "40P01")  # PostgreSQL: serialization failure, deadlock
+
+
+class SqlStore:
+    """Where everything is kept. Safe to use from many threads."""
+
+    def __init__(self, url: sa.URL, writing: sa.Engine, reading: sa.Engine) -> None:
+        self.url = url
+        self.writing = writing
+        self._reading = reading
+        self._turnstile = Turnstile() if url.get_backend_name() == "sqlite" else None
+        self._writer = GroupWriter(writing, self._turnstile) if self._turnstile else None
+
+    @contextmanager
+    def unit_of_work(self, actor: str = "system") -> Iterator[SqlUnitOfWork]:
+        """A transaction on the caller's thread: committed at the end of the block, rolled back by an exception.
+
+        On SQLite it holds the only right to write; keep it short.
+        """
+        if self._turnstile is None:
+            with self.writing.begin() as connection:
+                yield SqlUnitOfWork(connection, actor)
+            return
+        with self._turnstile.turn(urgent=True), self.writing.begin() as connection:
+            yield SqlUnitOfWork(connection, actor)
+
+    def write(self, work: Callable[[SqlUnitOfWork], T], *, actor: str, urgent: bool = False) -> T:
+        """Runs `work` in a transaction and gives its result once that is committed.
+
+        On SQLite, jobs that wait together share a commit, urgent ones first; on PostgreSQL a job that lost a deadlock
+        is run again. `work` may therefore run more than once, and must do nothing but write to the unit of work.
+        """
+        if self._writer is not None:
+            result: T = self._writer.run(lambda connection: work(SqlUnitOfWork(connection, actor)), urgent=urgent)
+            return result
+        for attempt in range(5):
+            try:
+                with self.writing.begin() as connection:
+                    return work(SqlUnitOfWork(connection, actor))
+            except sa.exc.OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) not in _RETRIABLE or attempt == 4:
+                    raise
+                time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - spreading, not secrecy
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def reading(self) -> Iterator[SqlUnitOfWork]:
+        """A consistent view that writes nothing and waits for nobody."""
+        with self._reading.connect() as connection:
+            yield SqlUnitOfWork(connection, "reader")
+
+    def daemon_lock(self, holder: str) -> AbstractContextManager[int]:
+        """The right to run feeds on this store, freed by the death of the process; gives the fencing token.
+
+        Raises AlreadyRunning when another process has it.
+        """
+        return daemon_lock(self, holder)
+
+    def close(self) -> None:
+        """Finishes waiting writes and closes every connection."""
+        if self._writer is not None:
+            self._writer.close()
+        self.writing.dispose()
+        self._reading.dispose()
+
+
+def open_store(url: str, *, migrate: bool = True) -> SqlStore:
+    """Opens the store at `sqlite:///path` or `postgresql://host/database`.
+
+    A new database is set up and an older one upgraded, unless `migrate` is False. Raises StoreUnavailable when it
+    cannot be reached, SchemaMismatch when it is newer than this program or, without `migrate`, older.
+    """
+    parsed = _parsed(url)
+    try:
+        writing, reading = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    except ImportError as error:
+        raise StoreUnavailable(f"{parsed}: needs psycopg; install runlink[postgresql] ({error})") from error
+    except OSError as error:
+        raise StoreUnavailable(f"{parsed}: {error}") from error
+    try:
+        upgrade(writing, migrate=migrate)
+    except BaseException as error:
+        writing.dispose()
+        reading.dispose()
+        if isinstance(error, sa.exc.DBAPIError):
+            raise StoreUnavailable(f"{parsed}: {str(error.orig).strip()}") from error
+        raise
+    return SqlStore(parsed, writing, reading)
+
+
+def _parsed(url: str) -> sa.URL:
+    only = "only sqlite:///path and postgresql://… are stores; see [store] in the reference"
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise StoreUnavailable(f"the store's url cannot be read; {only}") from error
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreUnavailable(f"{parsed}: {only}")
+    return parsed
+
+
+_JSON: dict[str, Any] = {
+    "json_serializer": lambda value: msgspec.json.encode(value).decode(),
+    "json_deserializer": msgspec.json.decode,
+}
+
+
+def _postgresql(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
+    writing = sa.create_engine(
+        url.set(drivername="postgresql+psycopg"), pool_size=8, max_overflow=24, pool_pre_ping=True, **_JSON
+    )
+    # every statement of a reading transaction sees the same moment
+    return writing, writing.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
+    if not url.database or url.database == ":memory:":
+        raise StoreUnavailable(
+            "sqlite:// needs a file (sqlite:///path): readers and the writer have connections of their own"
+        )
+    Path(url.database).resolve().parent.mkdir(parents=True, exist_ok=True)
+    url = url.set(drivername="sqlite+pysqlite")
+    options: dict[str, Any] = {"connect_args": {"timeout": 30, "check_same_thread": False}, **_JSON}
+    writing = sa.create_engine(url, poolclass=sa.pool.QueuePool, pool_size=1, max_overflow=0, **options)
+    reading = sa.create_engine(url, poolclass=sa.pool.QueuePool, pool_size=8, max_overflow=24, **options)
+    for engine, begin in ((writing, "BEGIN IMMEDIATE"), (reading, "BEGIN")):
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
+    sa.event.listen(reading, "connect", lambda connection, _record: connection.execute("PRAGMA query_only=ON"))
+    return writing, reading
+
+
+def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
+    dbapi_connection.isolation_level = None  # transactions are begun by us, not guessed by the driver
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=30000",
+        "cache_size=-16000",
+    ):
+        dbapi_connection.execute(f"PRAGMA {pragma}").fetchall()

@@ -1,0 +1,132 @@
+"""Domain events in the transaction that caused them, and the one relay that puts them in order and hands them on.
+
+Positions follow commit order: the relay is the only one to assign them, to rows that are committed, so that whoever
+has read up to a position never misses one below it (a sequence is taken before the commit and gives no such promise).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from runlink.domain import DomainEvent
+from runlink.store import tables
+from runlink.store.bulk import Bulk
+
+_COLUMNS = ("type", "run_id", "occurred_at", "recorded_at", "data")
+_encode = msgspec.json.Encoder().encode
+
+
+def insert_events(connection: sa.Connection, events: Iterable[DomainEvent], recorded_at: datetime) -> None:
+    """Events to the outbox, in order."""
+    rows = [
+        (event.type, getattr(event, "run_id", None), event.occurred_at, recorded_at, _encode(event).decode())
+        for event in events
+    ]
+    Bulk(connection).insert(tables.outbox, _COLUMNS, rows)
+
+
+class Outbox:
+    """The relay's side of the outbox, within a unit of work."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def place(self, limit: int = 5000) -> int:
+        """Gives the next positions to committed events that have none. Call from one relay only."""
+        table = tables.outbox
+        waiting = self._connection.execute(
+            sa.select(table.c.sequence).where(table.c.position.is_(None)).order_by(table.c.sequence).limit(limit)
+        ).scalars()
+        sequences = list(waiting)
+        if not sequences:
+            return 0
+        last = self._connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.position), 0))).scalar_one()
+        rows = [(last + place, sequence) for place, sequence in enumerate(sequences, start=1)]
+        return Bulk(self._connection).update(table, ("sequence",), ("position",), rows)
+
+    def after(self, position: int, limit: int = 500) -> list[dict[str, Any]]:
+        """Events behind a position, in order, as `runlink_event` gets them."""
+        table = tables.outbox
+        query = (
+            sa.select(
+                table.c.sequence, table.c.type, table.c.occurred_at, table.c.position, table.c.run_id, table.c.data
+            )
+            .where(table.c.position > position)
+            .order_by(table.c.position)
+            .limit(limit)
+        )
+        return [
+            {
+                "id": str(row.sequence),
+                "type": row.type,
+                "occurred_at": row.occurred_at.isoformat(),
+                "position": row.position,
+                "run_id": None if row.run_id is None else str(row.run_id),
+                "data": row.data,
+            }
+            for row in self._connection.execute(query)
+        ]
+
+    def has_unplaced(self) -> bool:
+        """Whether committed events wait for a position."""
+        table = tables.outbox
+        query = sa.select(table.c.sequence).where(table.c.position.is_(None)).limit(1)
+        return self._connection.execute(query).first() is not None
+
+    def is_enrolled(self, name: str) -> bool:
+        """Whether a subscriber has a place."""
+        table = tables.subscribers
+        return self._connection.execute(sa.select(table.c.name).where(table.c.name == name)).first() is not None
+
+    def enrol(self, name: str) -> None:
+        """A new subscriber, at the end: it gets what happens from now on."""
+        last = sa.select(sa.func.coalesce(sa.func.max(tables.outbox.c.position), 0))
+        position = int(self._connection.execute(last).scalar_one())
+        self._connection.execute(sa.insert(tables.subscribers), {"name": name, "position": position, "failures": 0})
+
+    def position(self, name: str, now: datetime) -> int | None:
+        """The position a subscriber has reached; None while it waits after a failure, or has no place."""
+        table = tables.subscribers
+        row = self._connection.execute(
+            sa.select(table.c.position, table.c.retry_at).where(table.c.name == name)
+        ).first()
+        if row is None or (row.retry_at is not None and row.retry_at > now):
+            return None
+        return int(row.position)
+
+    def delivered(self, name: str, position: int) -> None:
+        """A subscriber has taken everything up to a position."""
+        table = tables.subscribers
+        self._connection.execute(
+            sa.update(table)
+            .where(table.c.name == name)
+            .values(position=position, failures=0, retry_at=None, last_error=None)
+        )
+
+    def failed(self, name: str, position: int, error: str, now: datetime) -> None:
+        """A subscriber failed on the event behind `position`: it is tried again, 1 s later at first, 5 min at most."""
+        table = tables.subscribers
+        failures = self._connection.execute(sa.select(table.c.failures).where(table.c.name == name)).scalar_one() + 1
+        wait = timedelta(seconds=min(300.0, 2.0 ** (failures - 1)))
+        self._connection.execute(
+            sa.update(table)
+            .where(table.c.name == name)
+            .values(position=position, failures=failures, retry_at=now + wait, last_error=error[:1000])
+        )
+
+    def prune(self, before: datetime, limit: int = 5000) -> int:
+        """Removes events, oldest first, that were recorded before a time and that every subscriber has taken."""
+        table = tables.outbox
+        reached = self._connection.execute(sa.select(sa.func.min(tables.subscribers.c.position))).scalar()
+        # the last position stays: it is where the numbering goes on
+        last = sa.select(sa.func.max(table.c.position)).scalar_subquery()
+        old = sa.select(table.c.sequence).where(table.c.recorded_at < before, table.c.position < last)
+        if reached is not None:
+            old = old.where(table.c.position <= reached)
+        old = old.order_by(table.c.position).limit(limit)
+        return self._connection.execute(sa.delete(table).where(table.c.sequence.in_(old))).rowcount

@@ -1,0 +1,23 @@
+"""`column IN (many values)` with one parameter, so that the statement stays the same whatever their number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+
+def chosen(connection: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+    """Whether a text or UUID column holds one of `values`. PostgreSQL gets an array, SQLite a JSON list."""
+    uuids = isinstance(column.type, sa.Uuid)
+    if connection.dialect.name == "postgresql":
+        kind = postgresql.UUID(as_uuid=True) if uuids else sa.Text()
+        array = sa.bindparam(None, list(values), type_=postgresql.ARRAY(kind), unique=True)
+        return column == sa.func.any(array)
+    texts = [value.hex for value in values] if uuids else list(values)
+    listed = sa.func.json_each(sa.bindparam(None, msgspec.json.encode(texts).decode(), type_=sa.Text(), unique=True))
+    rows = listed.table_valued(sa.column("value", sa.Text()))
+    return sa.type_coerce(column, sa.Text()).in_(sa.select(rows.c.value))

@@ -1,0 +1,358 @@
+"""The tables. Whoever needs a column's meaning or an index comes here; migrations are made from this.
+
+The first ten tables are the ten entities (docs/reference/domain-entities.md); a comment marks the columns that belong
+to the host's bookkeeping and not to the entity. The rest is what the one write path needs.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from runlink.store.types import BigId, Json, UtcDateTime
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+STATUSES = ("PENDING", "PROCESSING", "COMPLETED", "FAILED", "RETRYING", "CANCELLED")
+OPEN_STATUSES = ("PENDING", "PROCESSING", "RETRYING")
+
+
+def _entity(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
+    """A table of a DomainEntity: its own columns, then the inherited ones."""
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("id", sa.Uuid, primary_key=True),
+        *columns,
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.Column("updated_at", UtcDateTime, nullable=False),
+        sa.Column("created_by", sa.String(200)),
+        sa.Column("updated_by", sa.String(200)),
+        sa.Column("version", sa.Integer, nullable=False),
+        sa.Column("is_active", sa.Boolean, nullable=False),
+    )
+
+
+def _ref(name: str, target: str, *, nullable: bool = False) -> sa.Column[object]:
+    return sa.Column(name, sa.Uuid, sa.ForeignKey(f"{target}.id"), nullable=nullable)
+
+
+def _status(name: str = "status", *, nullable: bool = False) -> sa.Column[object]:
+    allowed = ", ".join(f"'{status}'" for status in STATUSES)
+    return sa.Column(name, sa.String(10), sa.CheckConstraint(f"{name} IN ({allowed})", name=name), nullable=nullable)
+
+
+def _times() -> list[sa.Column[object]]:
+    return [sa.Column("started_at", UtcDateTime), sa.Column("finished_at", UtcDateTime)]
+
+
+automations = _entity(
+    "automations",
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("batch_schema", Json),
+    sa.Column("item_schema", Json),
+)
+sa.Index(
+    "ix_automation_name_active",
+    automations.c.name,
+    unique=True,
+    sqlite_where=sa.text("is_active"),
+    postgresql_where=sa.text("is_active"),
+)
+
+batches = _entity(
+    "batches",
+    _ref("automation_id", "automations"),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("payload", Json),
+    sa.UniqueConstraint("automation_id", "name"),
+)
+
+items = _entity(
+    "items",
+    _ref("batch_id", "batches"),
+    sa.Column(
+        "sequence_number", sa.Integer, sa.CheckConstraint("sequence_number >= 0", name="sequence"), nullable=False
+    ),
+    sa.Column("payload", Json),
+    sa.UniqueConstraint("batch_id", "sequence_number"),
+)
+
+runs = _entity(
+    "runs",
+    _ref("automation_id", "automations"),
+    sa.Column("correlation_id", sa.Text),
+    sa.Column("cancellation_reason", sa.Text),
+    sa.Column("error_summary", sa.Text),
+    _status(),
+    *_times(),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
+    # bookkeeping: when a Run whose instances have all ended may complete
+    sa.Column("quiet_until", UtcDateTime),
+    sa.Index("ix_runs_correlation_id", "correlation_id"),
+    sa.Index("ix_runs_automation_id", "automation_id"),
+    sa.Index("ix_runs_status", "status", "id"),
+)
+sa.Index(
+    "ix_runs_quiet_until",
+    runs.c.quiet_until,
+    sqlite_where=runs.c.quiet_until.is_not(None),
+    postgresql_where=runs.c.quiet_until.is_not(None),
+)
+
+batch_executions = _entity(
+    "batch_executions",
+    _ref("run_id", "runs"),
+    _ref("batch_id", "batches"),
+    _status(),
+    *_times(),
+    sa.UniqueConstraint("run_id", "batch_id"),
+    sa.Index("ix_batch_executions_batch_id", "batch_id"),
+)
+
+item_executions = _entity(
+    "item_executions",
+    _ref("run_id", "runs"),
+    _ref("batch_execution_id", "batch_executions"),
+    _ref("item_id", "items"),
+    sa.Column("result_payload", Json),
+    sa.Column("error_message", sa.Text),
+    _status(),
+    *_times(),
+    sa.Column("attempt_count", sa.Integer, nullable=False),
+    sa.Column("max_attempts", sa.Integer),
+    sa.Index("ix_item_executions_run_id", "run_id"),
+    sa.Index("ix_item_executions_batch_execution_id", "batch_execution_id"),
+    sa.Index("ix_item_executions_item_id", "item_id"),
+)
+
+item_state_history = sa.Table(  # append-only: a trigger refuses UPDATE and DELETE
+    "item_state_history",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    _ref("item_execution_id", "item_executions"),
+    _status("previous_status", nullable=True),
+    _status("new_status"),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200)),
+    sa.Index("ix_item_state_history_item_execution_id", "item_execution_id", "id"),
+)
+
+engines = _entity(
+    "engines",
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("url", sa.Text),
+    sa.Column("product", sa.Text),
+    sa.Column("product_version", sa.Text),
+    sa.UniqueConstraint("name"),
+)
+
+orchestration_instances = _entity(
+    "orchestration_instances",
+    _ref("engine_id", "engines"),
+    sa.Column("external_id", sa.Text, nullable=False),
+    sa.Column("duration_seconds", sa.Float),
+    sa.Column("instance_metadata", Json),
+    _status(),
+    *_times(),
+    sa.Column("workflow", sa.Text),
+    sa.Column("native_status", sa.Text),
+    sa.Column("url", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("revision", sa.Text),
+    sa.Column("parent_external_id", sa.Text),
+    sa.Column("parameters", Json),
+    sa.Column("labels", Json),
+    sa.Column("queued_at", UtcDateTime),
+    sa.Column("observed_at", UtcDateTime),
+    sa.Column("vanished_at", UtcDateTime),
+    # bookkeeping of ingest
+    sa.Column("digest", sa.LargeBinary),  # of the last complete observation; NULL makes the next one be compared
+    sa.Column("attempt_offset", sa.Integer, nullable=False, server_default="0"),  # attempts the engine did not count
+    sa.Column("missing_since", UtcDateTime),  # first time the engine said it has no such instance
+    sa.Column("steps_state", sa.String(10)),  # NULL not read, 'read' (of an ended instance: 'final'), 'unknown'
+    sa.UniqueConstraint("engine_id", "external_id"),
+    sa.Index("ix_orchestration_instances_status", "status", "id"),
+    sa.Index("ix_orchestration_instances_workflow", "engine_id", "workflow", "id"),
+)
+sa.Index(
+    "ix_orchestration_instances_parent",
+    orchestration_instances.c.engine_id,
+    orchestration_instances.c.parent_external_id,
+    sqlite_where=orchestration_instances.c.parent_external_id.is_not(None),
+    postgresql_where=orchestration_instances.c.parent_external_id.is_not(None),
+)
+IS_OPEN = sa.text("status IN ('PENDING', 'PROCESSING', 'RETRYING') AND vanished_at IS NULL")
+sa.Index(
+    "ix_orchestration_instances_open",
+    orchestration_instances.c.engine_id,
+    orchestration_instances.c.id,
+    sqlite_where=IS_OPEN,
+    postgresql_where=IS_OPEN,
+)
+
+run_orchestrations = _entity(
+    "run_orchestrations",
+    _ref("run_id", "runs"),
+    _ref("orchestration_instance_id", "orchestration_instances"),
+    sa.Column("attached_at", UtcDateTime, nullable=False),
+    sa.Column("rule", sa.Text),
+    sa.UniqueConstraint("run_id", "orchestration_instance_id"),
+    sa.Index("ix_run_orchestrations_orchestration_instance_id", "orchestration_instance_id"),
+)
+
+# --- what is known of an instance beside its present state -------------------------------------------------------
+
+instance_attempts = sa.Table(
+    "instance_attempts",
+    metadata,
+    sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    _status(),
+    sa.Column("native_status", sa.Text),
+    *_times(),
+    sa.Column("message", sa.Text),
+    sa.Column("url", sa.Text),
+)
+
+instance_steps = sa.Table(
+    "instance_steps",
+    metadata,
+    sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), primary_key=True),
+    sa.Column("external_id", sa.Text, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    _status(),
+    sa.Column("native_status", sa.Text),
+    sa.Column("final", sa.Boolean),
+    *_times(),
+    sa.Column("message", sa.Text),
+    sa.Column("inputs", Json),
+    sa.Column("outputs", Json),
+    sa.Column("parent", sa.Text),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+)
+
+observations = sa.Table(  # append-only: what was told, when, by which feed; the first row of an instance is whole
+    "observations",
+    metadata,
+    sa.Column("id", BigId, sa.Identity(), primary_key=True),
+    sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), nullable=False),
+    sa.Column("observed_at", UtcDateTime, nullable=False),  # when the read that told it began
+    sa.Column("recorded_at", UtcDateTime, nullable=False),
+    sa.Column("feed", sa.String(20), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    _status(),
+    sa.Column("native_status", sa.Text),
+    sa.Column("digest", sa.LargeBinary),
+    sa.Column("changes", Json),
+    sa.Index("ix_observations_instance_id", "instance_id", "id"),
+    sa.Index("ix_observations_recorded_at", "recorded_at"),
+)
+
+waiting_keys = sa.Table(  # keys that rules found in instances and that no Run had yet
+    "waiting_keys",
+    metadata,
+    sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), primary_key=True),
+    sa.Column("rule", sa.Text, primary_key=True),
+    _ref("automation_id", "automations"),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Index("ix_waiting_keys_automation_id_key", "automation_id", "key"),
+)
+
+# --- feeds ---------------------------------------------------------------------------------------------------------
+
+feeds = sa.Table(
+    "feeds",
+    metadata,
+    sa.Column("engine_id", sa.Uuid, sa.ForeignKey("engines.id"), primary_key=True),
+    sa.Column("feed", sa.String(20), primary_key=True),
+    sa.Column("baseline_at", UtcDateTime),  # when the first whole sync was done
+    sa.Column("state", sa.String(20), nullable=False, server_default="new"),
+    sa.Column("since", UtcDateTime),  # of the present state
+    sa.Column("last_success_at", UtcDateTime),
+    sa.Column("last_news_at", UtcDateTime),  # the last page that told of an instance
+    sa.Column("relists", sa.Integer, nullable=False, server_default="0"),  # of a watch: places that had expired
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("last_error", sa.Text),
+    sa.Column("last_duration_s", sa.Float),
+    sa.Column("requests", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("skew_s", sa.Float),
+)
+
+feed_cursors = sa.Table(
+    "feed_cursors",
+    metadata,
+    sa.Column("engine_id", sa.Uuid, sa.ForeignKey("engines.id"), primary_key=True),
+    sa.Column("feed", sa.String(20), primary_key=True),
+    sa.Column("partition", sa.Text, primary_key=True),
+    sa.Column("cursor", sa.Text, nullable=False),
+    sa.Column("updated_at", UtcDateTime, nullable=False),
+)
+
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("engine_id", sa.Uuid, sa.ForeignKey("engines.id"), primary_key=True),
+    sa.Column("fingerprint", sa.String(32), primary_key=True),
+    sa.Column("external_id", sa.Text),
+    sa.Column("feed", sa.String(20), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("raw", sa.Text),
+    sa.Column("first_seen_at", UtcDateTime, nullable=False),
+    sa.Column("last_seen_at", UtcDateTime, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+)
+
+leases = sa.Table(  # the fencing token of whoever runs the feeds, checked in each ingest transaction
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(50), primary_key=True),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("taken_at", UtcDateTime, nullable=False),
+)
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("sequence", BigId, sa.Identity(), primary_key=True),
+    sa.Column("position", sa.BigInteger),  # assigned by the one relay, in commit order
+    sa.Column("type", sa.String(50), nullable=False),
+    sa.Column("run_id", sa.Uuid),
+    sa.Column("occurred_at", UtcDateTime, nullable=False),
+    sa.Column("recorded_at", UtcDateTime, nullable=False),
+    sa.Column("data", Json, nullable=False),
+    sa.UniqueConstraint("position"),
+    sa.Index("ix_outbox_run_id", "run_id", "sequence"),
+    sa.Index("ix_outbox_recorded_at", "recorded_at"),
+)
+sa.Index(
+    "ix_outbox_unplaced",
+    outbox.c.sequence,
+    sqlite_where=outbox.c.position.is_(None),
+    postgresql_where=outbox.c.position.is_(None),
+)
+
+subscribers = sa.Table(
+    "subscribers",
+    metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("retry_at", UtcDateTime),
+    sa.Column("last_error", sa.Text),
+)

@@ -1,0 +1,226 @@
+"""A small world to ingest into: a store, engines, rules, a clock that stands still, and all that was written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from runlink.application.decide import Read
+from runlink.application.ingest import ingest
+from runlink.application.registry import register
+from runlink.application.rollup import roll_up
+from runlink.application.rules import Rules
+from runlink.application.runs import create_run, end_quiet_runs, link, unlink
+from runlink.application.settings import EngineSettings, LinkRule, Settings
+from runlink.domain import ExecutionStatus
+from runlink.spi import Observation, Page
+from runlink.store import tables
+
+S = ExecutionStatus
+T0 = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def at(minutes):
+    return None if minutes is None else T0 + timedelta(minutes=minutes)
+
+
+class World:
+    """Everything by short names: engines and automations by name, instances by external id, Runs by key."""
+
+    def __init__(self, store) -> None:
+        self.store = store
+        self.now = T0
+        self.engines = {}
+        self.rules = Rules()
+        self.configure()
+
+    def configure(self, *rules, engines=("ci",), **engine_settings):
+        settings = Settings(
+            store_url="",
+            engines={
+                name: EngineSettings(name=name, type="Test", url=f"http://{name}", **engine_settings)
+                for name in engines
+            },
+            links=tuple(LinkRule(**({"name": f"rule{n}"} | rule)) for n, rule in enumerate(rules)),
+        )
+        registered = self.store.write(lambda uow: register(uow, settings), actor="cli:test")
+        self.engines, self.rules = registered.engines, registered.rules
+        return registered
+
+    # --- what engines tell ------------------------------------------------------------------------------------------
+
+    def page(self, *observations, **page):
+        return Page(observations=observations, **page)
+
+    def see(self, *observations, engine="ci", began=None, page=None, **read):
+        """One page, read at `began` (minutes; now when left out). Takes a minute of the clock."""
+        self.now += timedelta(minutes=1)
+        began_at = self.now if began is None else at(began)
+        given = Page(observations=observations, **(page or {}))
+        how = Read(**({"feed": "poll", "began_at": began_at} | read))
+        return self.store.write(
+            lambda uow: ingest(uow, self.rules, self.engines[engine], given, how, self.now), actor=f"engine:{engine}"
+        )
+
+    def gone(self, *names, **read):
+        return self.see(page={"gone": names}, **read)
+
+    def push(self, *observations, **read):
+        return self.see(*observations, **({"feed": "receive", "authoritative": False} | read))
+
+    # --- what people do ---------------------------------------------------------------------------------------------
+
+    def automation(self, name="nightly"):
+        return self.rules.automations[name]
+
+    def run(self, key=None, automation="nightly"):
+        return self.store.write(
+            lambda uow: create_run(uow, self.rules, self.automation(automation), correlation_id=key, now=self.now),
+            actor="cli:me",
+        )
+
+    def link(self, run, external_id, engine="ci"):
+        instance_id = self.instance(external_id, engine).id
+        return self.store.write(lambda uow: link(uow, self.rules, run.id, instance_id, now=self.now), actor="cli:me")
+
+    def unlink(self, run, external_id, engine="ci"):
+        instance_id = self.instance(external_id, engine).id
+        return self.store.write(lambda uow: unlink(uow, self.rules, run.id, instance_id, now=self.now), actor="cli:me")
+
+    def quiet(self, minutes=60):
+        self.now += timedelta(minutes=minutes)
+        return self.store.write(lambda uow: end_quiet_runs(uow, self.rules, self.now), actor="daemon")
+
+    def roll_up(self, *runs):
+        return self.store.write(lambda uow: roll_up(uow, self.rules, [r.id for r in runs], self.now), actor="daemon")
+
+    # --- what is known ----------------------------------------------------------------------------------------------
+
+    def rows(self, table, *order):
+        columns = [table.c[name] for name in order] or list(table.primary_key)
+        with self.store.reading() as uow:
+            return [row._asdict() for row in uow.connection.execute(sa.select(table).order_by(*columns))]
+
+    def instance(self, external_id, engine="ci"):
+        with self.store.reading() as uow:
+            found = uow.orchestration_instances.list(
+                engine_id=self.engines[engine].id, external_id=external_id, include_inactive=True
+            )
+        return found[0] if found else None
+
+    def bookkeeping(self, external_id):
+        (row,) = (r for r in self.rows(tables.orchestration_instances) if r["external_id"] == external_id)
+        return row
+
+    def attempts(self, external_id):
+        mine = self.instance(external_id).id
+        rows = self.rows(tables.instance_attempts, "number")
+        return [(row["number"], row["status"]) for row in rows if row["instance_id"] == mine]
+
+    def steps(self, external_id):
+        mine = self.instance(external_id).id
+        rows = self.rows(tables.instance_steps, "external_id", "attempt")
+        return [(row["external_id"], row["attempt"], row["status"]) for row in rows if row["instance_id"] == mine]
+
+    def history(self, external_id):
+        mine = self.instance(external_id).id
+        return [row for row in self.rows(tables.observations, "id") if row["instance_id"] == mine]
+
+    def fetch(self, run):
+        with self.store.reading() as uow:
+            return uow.runs.get(run.id)
+
+    def runs(self):
+        with self.store.reading() as uow:
+            return {run.correlation_id: run for run in uow.runs.list(limit=1000)}
+
+    def links(self, external_id, engine="ci"):
+        """The keys of the Runs it counts for, in order."""
+        with self.store.reading() as uow:
+            mine = uow.run_orchestrations.list(orchestration_instance_id=self.instance(external_id, engine).id)
+            return sorted(str(uow.runs.get(one.run_id).correlation_id) for one in mine)
+
+    def events(self, *prefixes):
+        with self.store.reading() as uow:
+            types = [event["type"] for event in uow.reports.events(limit=10_000)]
+        return [type_ for type_ in types if not prefixes or type_.startswith(prefixes)]
+
+    def cursors(self, feed="poll", engine="ci"):
+        with self.store.reading() as uow:
+            return uow.ledger.cursors(self.engines[engine].id, feed)
+
+    def quarantine(self):
+        with self.store.reading() as uow:
+            return uow.reports.quarantine()
+
+    def everything(self):
+        """All rows of all tables but for the times of writing."""
+        return {table.name: self.rows(table) for table in tables.metadata.sorted_tables}
+
+
+@pytest.fixture
+def world(store):
+    return World(store)
+
+
+@pytest.fixture
+def see_rows(store):
+    """see_rows(): how many rows were written since the last call, counted by the driver."""
+    counted = [0]
+
+    def after(_connection, cursor, statement, *_):
+        verb = statement.lstrip().split(None, 1)[0].upper()
+        if verb in ("INSERT", "UPDATE", "DELETE", "COPY"):
+            counted[0] += max(cursor.rowcount, 0)
+
+    sa.event.listen(store.writing, "after_cursor_execute", after)
+
+    def read():
+        rows, counted[0] = counted[0], 0
+        return rows
+
+    yield read
+    sa.event.remove(store.writing, "after_cursor_execute", after)
+
+
+@pytest.fixture
+def build():
+    """build("1", "COMPLETED", start=0, end=5, …): an observation; times in minutes."""
+
+    def make(
+        external_id, status="PROCESSING", *, queued=None, start=None, end=None, workflow="app", run=None, **fields
+    ):
+        values = {
+            "external_id": external_id,
+            "workflow": workflow,
+            "status": S(status),
+            "native_status": status.lower(),
+            "created_at": at(queued),
+            "started_at": at(start),
+            "finished_at": at(end),
+        }
+        if run is not None:
+            values["parameters"] = {"RUN_ID": run}
+        return Observation(**(values | fields))
+
+    return make
+
+
+@pytest.fixture
+def minute():
+    return at
+
+
+BY_KEY = {"automation": "nightly", "run_key": "parameters.RUN_ID"}
+
+
+@pytest.fixture
+def by_key(world):
+    """by_key(create_run=True, …): one rule that finds the Run by a parameter, and then the rules given."""
+
+    def configure(*more, engines=("ci",), **rule):
+        return world.configure(BY_KEY | rule, *more, engines=engines)
+
+    return configure

@@ -1,0 +1,118 @@
+"""From an address to a store: what is set up, what is refused, and with which sentence."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from runlink.domain import Automation
+from runlink.store import SchemaMismatch, StoreUnavailable, open_store, tables
+from runlink.store.schema import current, revisions
+
+
+def test_migrations_and_metadata_agree(store, kind):
+    with store.writing.connect() as connection:
+        # SQLite has no identity columns, which Alembic takes for a missing default
+        options = {"compare_type": True, "compare_server_default": kind == "postgresql"}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, tables.metadata) == []
+
+
+def test_check_constraints_are_those_of_the_metadata(store):
+    """compare_metadata does not look at them."""
+    inspector = sa.inspect(store.writing)
+    for table in tables.metadata.sorted_tables:
+        wanted = {str(c.name) for column in table.c for c in column.constraints}
+        assert {c["name"] for c in inspector.get_check_constraints(table.name)} == wanted, table.name
+
+
+def test_a_new_database_is_set_up_at_first_start(new_url, kind):
+    store = open_store(new_url(kind, migrated=False))
+    with store.reading() as uow:
+        assert current(uow.connection) == revisions()[-1]
+        assert uow.automations.list() == []
+    store.close()
+
+
+def test_data_is_there_after_the_store_was_opened_again(store_url, store):
+    with store.unit_of_work("cli:me") as uow:
+        uow.automations.add(Automation(name="kept"))
+    again = open_store(store_url)
+    with again.reading() as uow:
+        assert [a.name for a in uow.automations.list()] == ["kept"]
+    again.close()
+
+
+def test_processes_that_start_together_set_it_up_once(new_url, kind):
+    url = new_url(kind, migrated=False)
+    failures = []
+
+    def start():
+        try:
+            open_store(url).close()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_a_newer_database_is_refused_with_a_sentence(store_url, store):
+    with store.writing.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaMismatch, match=r"at schema 9999, which this runlink does not know.*newer"):
+        open_store(store_url)
+
+
+def test_an_older_database_is_refused_when_it_is_not_to_be_upgraded(new_url, kind):
+    url = new_url(kind, migrated=False)
+    with pytest.raises(SchemaMismatch, match="needs 0001; run `runlink db upgrade`"):
+        open_store(url, migrate=False)
+    open_store(url).close()
+    open_store(url, migrate=False).close()
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("not a url", "cannot be read; only sqlite:///path"),
+        ("postgresql://host:port/db", "cannot be read"),
+        ("mysql://me:secret@host/db", "only sqlite:///path and postgresql://"),
+        ("sqlite://", "needs a file"),
+        ("sqlite:///:memory:", "needs a file"),
+        ("postgresql://me:secret@127.0.0.1:1/db", "127.0.0.1:1"),
+        ("sqlite:////dev/null/runlink.db", "/dev/null"),
+    ],
+)
+def test_an_address_that_is_no_store_is_refused_with_a_sentence_and_without_its_password(url, sentence):
+    with pytest.raises(StoreUnavailable, match=sentence) as refused:
+        open_store(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("these are notes, " * 100)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        open_store(f"sqlite:///{path}")
+    assert path.read_text().startswith("these are notes")
+
+
+def test_sqlite_is_durable_and_checks_references_on_every_connection(new_url):
+    store = open_store(new_url("sqlite"))
+    with store.unit_of_work() as writing, store.reading() as reading:
+        for uow in (writing, reading):
+            pragma = {
+                name: uow.connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "synchronous", "foreign_keys")
+            }
+            assert pragma == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    store.close()

@@ -1,0 +1,183 @@
+"""The outbox: positions in commit order, delivery at least once and in order, failure, pruning."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from runlink.domain import Automation, Run, RunStarted, new_id
+from runlink.store import open_store
+from runlink.store.outbox import insert_events
+
+
+@pytest.fixture
+def started(t0):
+    """started(run_id): an event of a Run, told apart by its correlation id."""
+
+    def make(text, run_id=None):
+        run_id = run_id or new_id()
+        return RunStarted(occurred_at=t0, run_id=run_id, automation_id=run_id, correlation_id=text, attempt=1)
+
+    return make
+
+
+@pytest.fixture
+def tell(store, started, t0):
+    """tell("a", "b"): events, each committed on its own."""
+
+    def tell(*texts, at=t0):
+        for text in texts:
+            with store.unit_of_work() as uow:
+                insert_events(uow.connection, [started(text)], at)
+
+    return tell
+
+
+def placed(store, **limit):
+    return store.write(lambda uow: uow.outbox.place(**limit), actor="relay")
+
+
+def _fails(position, now, uow):
+    uow.outbox.failed("hook", position, "boom", now)
+
+
+def enrol(store, name):
+    store.write(lambda uow: uow.outbox.enrol(name), actor="relay")
+
+
+def is_enrolled(store, name):
+    with store.reading() as uow:
+        return uow.outbox.is_enrolled(name)
+
+
+def position(store, name, at):
+    with store.reading() as uow:
+        return uow.outbox.position(name, at)
+
+
+def told(store, position=0, limit=500):
+    with store.reading() as uow:
+        return [(event["position"], event["data"]["correlation_id"]) for event in uow.outbox.after(position, limit)]
+
+
+def test_an_event_without_a_position_is_not_handed_on(store, tell):
+    def waits():
+        with store.reading() as uow:
+            return uow.outbox.has_unplaced()
+
+    assert not waits()
+    tell("a")
+    assert waits()
+    assert told(store) == []
+    assert placed(store) == 1
+    assert not waits()
+    assert placed(store) == 0
+    assert told(store) == [(1, "a")]
+
+
+def test_positions_follow_the_commits_also_when_an_earlier_transaction_commits_later(new_url, started, t0):
+    store = open_store(new_url("postgresql"))
+    with store.unit_of_work() as slow:
+        insert_events(slow.connection, [started("slow")], t0)  # takes the lower number of the sequence
+        with store.unit_of_work() as quick:
+            insert_events(quick.connection, [started("quick")], t0)
+        assert placed(store) == 1
+        assert told(store) == [(1, "quick")]
+    assert placed(store) == 1
+    assert told(store, 1) == [(2, "slow")]
+    store.close()
+
+
+def test_positions_have_no_gaps_whatever_the_size_of_a_turn(store, tell):
+    tell(*"abcdefg")
+    while placed(store, limit=3):
+        pass
+    assert told(store) == list(enumerate("abcdefg", start=1))
+    assert told(store, 5) == [(6, "f"), (7, "g")]
+    assert told(store, 0, limit=2) == [(1, "a"), (2, "b")]
+
+
+def test_the_events_of_a_run_stand_in_the_order_they_happened(store):
+    automation = Automation(name="a")
+    run = Run(automation_id=automation.id)
+    with store.unit_of_work() as uow:
+        uow.automations.add(automation)
+        uow.runs.add(run)
+    for step in (run.start, run.fail, lambda: run.reopen(2), run.complete):
+        step()
+        store.write(lambda uow: uow.runs.update(run), actor="a")
+    placed(store)
+    with store.reading() as uow:
+        types = [event["type"] for event in uow.outbox.after(0) if event["run_id"] == str(run.id)]
+    assert types == ["run.started", "run.failed", "run.reopened", "run.completed"]
+
+
+def test_a_new_subscriber_begins_at_the_end(store, tell, t0):
+    tell("a")
+    placed(store)
+    assert not is_enrolled(store, "new")
+    enrol(store, "new")
+    assert is_enrolled(store, "new")
+    assert position(store, "new", t0) == 1
+    assert position(store, "unknown", t0) is None
+
+
+def test_a_subscriber_that_fails_is_asked_again_from_the_same_position_later_and_later(store, tell, t0):
+    def due(at):
+        return position(store, "hook", at)
+
+    enrol(store, "hook")
+    assert due(t0) == 0
+    tell("a", "b", "c")
+    placed(store)
+    now = t0
+    for wait in (1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300):
+        store.write(partial(_fails, 1, now), actor="relay")
+        assert due(now + timedelta(seconds=wait - 0.001)) is None
+        now += timedelta(seconds=wait)
+        assert due(now) == 1
+    assert told(store, 1) == [(2, "b"), (3, "c")]
+    store.write(lambda uow: uow.outbox.delivered("hook", 3), actor="relay")
+    store.write(partial(_fails, 3, now), actor="relay")
+    assert due(now + timedelta(seconds=1)) == 3
+
+
+def test_a_relay_that_dies_after_handing_on_hands_on_again(store, tell, t0):
+    """At least once: the position is stored after the delivery."""
+    enrol(store, "hook")
+    tell("a", "b")
+    placed(store)
+    first = told(store, position(store, "hook", t0))
+    second = told(store, position(store, "hook", t0))
+    assert first == second == [(1, "a"), (2, "b")]
+
+
+def test_pruning_removes_what_is_old_and_taken_by_all_and_nothing_else(store, tell, t0):
+    def prune(before):
+        return store.write(lambda uow: uow.outbox.prune(before), actor="relay")
+
+    for name in ("quick", "slow"):
+        enrol(store, name)
+    tell("a", "b", "c", "d", at=t0)
+    placed(store)
+    tell("unplaced", at=t0)
+    store.write(lambda uow: uow.outbox.delivered("quick", 4), actor="relay")
+    store.write(lambda uow: uow.outbox.delivered("slow", 2), actor="relay")
+    later = t0 + timedelta(days=1)
+    assert prune(t0) == 0
+    assert prune(later) == 2
+    assert told(store) == [(3, "c"), (4, "d")]
+    store.write(lambda uow: uow.outbox.delivered("slow", 4), actor="relay")
+    assert prune(later) == 1  # the last position stays, numbering goes on from it
+    assert placed(store) == 1
+    assert told(store) == [(4, "d"), (5, "unplaced")]
+
+
+def test_pruning_is_done_a_part_at_a_time(store, tell, t0):
+    tell(*"abcde")
+    placed(store)
+    later = t0 + timedelta(days=1)
+    removed = [store.write(lambda uow: uow.outbox.prune(later, limit=3), actor="relay") for _ in range(3)]
+    assert removed == [3, 1, 0]

@@ -1,0 +1,95 @@
+"""What retention removes, and what it never does."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from runlink.application.ports import ObservationRow, Quarantined
+from runlink.application.settings import Retention
+from runlink.domain import Automation, Engine, ExecutionStatus, OrchestrationInstance, Run, RunOrchestration
+from runlink.store import tables
+from runlink.store.retention import Pruned, prune
+
+RETENTION = Retention(observations_days=90, outbox_days=14, quarantine_days=30)
+
+
+@pytest.fixture
+def instances(store, t0):
+    """Two instances of three observations each, one day apart: `linked` counts for a Run, `free` for none."""
+    automation = Automation(name="a")
+    run = Run(automation_id=automation.id)
+    engine = Engine(name="e", type="t")
+    named = {name: OrchestrationInstance(engine_id=engine.id, external_id=name) for name in ("linked", "free")}
+    link = RunOrchestration(run_id=run.id, orchestration_instance_id=named["linked"].id)
+    with store.unit_of_work() as uow:
+        uow.automations.add(automation)
+        uow.runs.add(run)
+        uow.engines.add(engine)
+        for instance in named.values():
+            uow.orchestration_instances.add(instance)
+        uow.run_orchestrations.add(link)
+        for day in range(3):
+            at = t0 + timedelta(days=day)
+            rows = [
+                ObservationRow(i.id, at, at, "poll", 1, ExecutionStatus.PENDING, "q", None, "{}")
+                for i in named.values()
+            ]
+            uow.ledger.insert_observations(rows)
+        uow.ledger.quarantine(engine.id, "poll", [Quarantined("f", None, "broken", "{}")], t0)
+    return {"run": run, "link": link, **named}
+
+
+def left(store):
+    table, instance = tables.observations, tables.orchestration_instances
+    query = sa.select(instance.c.external_id).join(table, table.c.instance_id == instance.c.id).order_by(table.c.id)
+    with store.reading() as uow:
+        return list(uow.connection.execute(query).scalars())
+
+
+def pruned(store, now, **limit):
+    return store.write(lambda uow: prune(uow, RETENTION, now, **limit), actor="system")
+
+
+def test_nothing_is_removed_before_its_time(store, instances, t0):
+    assert pruned(store, t0 + timedelta(days=30)) == Pruned(0, 0, 0)
+
+
+def test_old_observations_go_but_for_the_first_whole_one(store, instances, t0):
+    assert pruned(store, t0 + timedelta(days=91, hours=1)).observations == 1
+    assert left(store) == ["linked", "free", "linked", "linked", "free"]
+    assert pruned(store, t0 + timedelta(days=400)).observations == 1
+    assert left(store) == ["linked", "free", "linked", "linked"]
+
+
+def test_what_counts_for_a_kept_run_stays_for_ever(store, instances, t0):
+    pruned(store, t0 + timedelta(days=4000))
+    assert left(store).count("linked") == 3
+    with store.unit_of_work() as uow:
+        uow.runs.delete(instances["run"])
+    pruned(store, t0 + timedelta(days=4000))
+    assert left(store).count("linked") == 1
+
+
+def test_an_instance_that_was_unlinked_counts_no_more(store, instances, t0):
+    with store.unit_of_work() as uow:
+        uow.run_orchestrations.delete(instances["link"])
+    assert pruned(store, t0 + timedelta(days=4000)).observations == 4
+
+
+def test_quarantine_and_events_go_by_their_own_times(store, instances, t0):
+    with store.unit_of_work() as uow:
+        for _ in range(2):
+            instances["run"].start(t0) if instances["run"].status.value == "PENDING" else instances["run"].fail(at=t0)
+            uow.runs.update(instances["run"])
+        uow.connection.execute(sa.update(tables.outbox).values(recorded_at=t0))
+    store.write(lambda uow: uow.outbox.place(), actor="relay")
+    assert pruned(store, t0 + timedelta(days=15)) == Pruned(0, 1, 0)
+    assert pruned(store, t0 + timedelta(days=31)) == Pruned(0, 0, 1)
+
+
+def test_a_transaction_stays_short(store, instances, t0):
+    late = t0 + timedelta(days=400)
+    assert [pruned(store, late, limit=1).observations for _ in range(3)] == [1, 1, 0]
