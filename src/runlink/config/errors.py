@@ -1,0 +1,18 @@
+"""The one error of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `problems` has every one of them, a line `path: reason` each.
+
+    No line shows a secret; those that come from an environment variable name it.
+    """
+
+    def __init__(self, problems: Sequence[str], source: str) -> None:
+        self.problems = tuple(problems)
+        self.source = source
+        count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
+        super().__init__("\n  ".join((f"{source} has {count}:", *self.problems)))
