@@ -1,0 +1,209 @@
+"""The composition root: from a configuration file to a running system. The only module that knows all rooms.
+
+The CLI comes here; so does any program that embeds runlink.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from runlink import config
+from runlink.application.registry import Registered, register
+from runlink.application.rules import Rules
+from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, Settings
+from runlink.config import ConfigError
+from runlink.daemon import Daemon, EngineFeed, Progress
+from runlink.daemon.relay import Relay
+from runlink.hosting import HostedAdapter, PluginHost, UnknownEngineType, build_adapter, check_options
+from runlink.hosting.secrets import resolve
+from runlink.spi import Watches
+from runlink.store import SqlStore, open_store
+from runlink.store.daemon_lock import is_held
+
+Clock = Callable[[], datetime]
+BACKFILL_DEADLINE_S = 86400.0
+"""How long a backfill may take: `poll_deadline_s` is meant for polls that come again."""
+
+
+def utc_now() -> datetime:
+    """The clock of a running system."""
+    return datetime.now(UTC)
+
+
+def collect_less_often() -> None:
+    """Has Python look for garbage cycles once in 50,000 new objects instead of 700.
+
+    A page of a first sync is some hundred thousand short-lived objects without cycles; looking through them again and
+    again was 6 to 30 % of its CPU time (measured with benchmarks/jenkins_sync, more on a busy machine).
+    """
+    gc.set_threshold(50_000, 10, 10)
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The configuration; raises ConfigError with every problem."""
+    return config.load(path, os.environ if environ is None else environ)
+
+
+def load_plugins(settings: Settings | None = None, disabled: tuple[str, ...] = ()) -> PluginHost:
+    """Every plugin that is installed and not disabled."""
+    off = settings.disabled_plugins if settings is not None else frozenset()
+    return PluginHost.load(disabled=[*disabled, *off])
+
+
+def check_engines(settings: Settings, plugins: PluginHost) -> None:
+    """Raises ConfigError with every engine whose type nobody brings or whose keys its plugin does not accept."""
+    problems: list[str] = []
+    for engine in settings.engines.values():
+        try:
+            adapter_class = plugins.adapter_class(engine.type)
+        except UnknownEngineType as error:
+            problems.append(f"engines.{engine.name}.type: {error}")
+            continue
+        problems.extend(check_options(adapter_class, engine))
+    if problems:
+        raise ConfigError(problems, str(settings.path or "the configuration"))
+
+
+def open_settings_store(settings: Settings, *, migrate: bool = True) -> SqlStore:
+    """The store of a configuration, its password resolved. Raises StoreError, or SecretUnavailable."""
+    url = settings.store_url
+    if settings.store_password is not None:
+        url = config.with_password(url, resolve(settings.store_password, "store.password")[0])
+    return open_store(url, migrate=migrate)
+
+
+class _NotKept(Exception):  # takes a transaction back
+    """Nothing went wrong; nothing is to be kept."""
+
+
+def preview(settings: Settings, store: SqlStore) -> tuple[str, ...]:
+    """What registering these settings would change in the store, a line each. Raises ValidationError as it would."""
+    changes: tuple[str, ...] = ()
+    try:
+        with store.unit_of_work("config") as uow:
+            changes = register(uow, settings).changes
+            raise _NotKept
+    except _NotKept:
+        return changes
+
+
+@dataclass
+class Runlink:
+    """A configuration, its plugins and its store, together."""
+
+    settings: Settings
+    plugins: PluginHost
+    store: SqlStore
+    now: Clock = utc_now
+
+    @classmethod
+    def open(cls, path: Path | None = None, *, disabled: tuple[str, ...] = (), now: Clock = utc_now) -> Runlink:
+        """Reads, checks and opens everything. Raises ConfigError, StoreError, PluginError."""
+        collect_less_often()
+        settings = load_settings(path)
+        plugins = load_plugins(settings, disabled)
+        check_engines(settings, plugins)
+        return cls(settings, plugins, open_settings_store(settings), now)
+
+    @classmethod
+    def open_record(cls, path: Path | None = None, *, now: Clock = utc_now) -> Runlink:
+        """The configuration and its store without plugins: enough to read and write by hand, whatever they are like."""
+        settings = load_settings(path)
+        return cls(settings, PluginHost(), open_settings_store(settings), now)
+
+    def close(self) -> None:
+        """Closes the store."""
+        self.store.close()
+
+    def is_running(self) -> bool | None:
+        """Whether some process runs the feeds of the store now; None when this user may not know."""
+        return is_held(self.store)
+
+    def register(self, settings: Settings | None = None) -> Registered:
+        """Makes the rows of engines and automations agree with the configuration."""
+        wanted = settings or self.settings
+        return self.store.write(lambda uow: register(uow, wanted), actor="config", urgent=True)
+
+    def rules(self) -> Rules:
+        """The link rules, with the automations that exist, without registering anything."""
+        names = {rule.automation for rule in self.settings.links if rule.automation}
+        with self.store.reading() as uow:
+            return Rules(self.settings.links, uow.ledger.automation_ids(names))
+
+    def build(self, settings: EngineSettings, since: datetime, backfill: bool) -> HostedAdapter:
+        """The adapter of an engine."""
+        adapter_class = self.plugins.adapter_class(settings.type)
+        return build_adapter(adapter_class, settings, now=self.now, since=since, backfill=backfill)
+
+    @contextmanager
+    def lease(self) -> Iterator[int]:
+        """The right to run feeds, with its fencing token. Raises AlreadyRunning."""
+        with self.store.daemon_lock(f"{socket.gethostname()} pid {os.getpid()}") as fence:
+            yield fence
+
+    def feeds(
+        self,
+        registered: Registered,
+        fence: int,
+        *,
+        progress: Progress = lambda _name, _outcome: None,
+        backfill_since: datetime | None = None,
+    ) -> dict[str, EngineFeed]:
+        """A feed for each configured engine."""
+        with self.store.reading() as uow:
+            succeeded_at = {row["engine"]: row["last_success_at"] for row in uow.feed_health.list()}
+        feeds = {}
+        for name, settings in self.settings.engines.items():
+            deadline_s = settings.poll_deadline_s if backfill_since is None else BACKFILL_DEADLINE_S
+            feeds[name] = feed = EngineFeed(
+                registered.engines[name],
+                replace(settings, poll_deadline_s=deadline_s, poll_interval_s=self.interval_s(settings)),
+                store=self.store,
+                rules=registered.rules,
+                build=self.build,
+                now=self.now,
+                fence=fence,
+                progress=progress,
+                backfill_since=backfill_since,
+                watches=issubclass(self.plugins.adapter_class(settings.type), Watches),
+            )
+            feed.health.last_success_at = succeeded_at.get(name)
+        return feeds
+
+    def interval_s(self, settings: EngineSettings) -> float:
+        """Seconds between two polls of an engine: what is configured, else what its adapter proposes."""
+        proposed = self.plugins.adapter_class(settings.type).default_poll_interval_s
+        return settings.poll_interval_s or proposed or DEFAULT_POLL_INTERVAL_S
+
+    def relay(self, fence: int | None = None) -> Relay:
+        """Hands events to the plugins that asked for them."""
+        return Relay(self.store, self.plugins.event_subscribers, self.now, fence)
+
+    def daemon(self, registered: Registered, fence: int) -> Daemon:
+        """The daemon for the present configuration."""
+        feeds = self.feeds(registered, fence)
+        return Daemon(self.store, self.settings, registered.rules, feeds, self.relay(fence), now=self.now, fence=fence)
+
+    def reload(self, daemon: Daemon, fence: int) -> list[str]:
+        """Reads the file again and gives it to the daemon; returns what changed, a line each.
+
+        Raises ConfigError or ValidationError, and then everything stays as it was.
+        """
+        settings = load_settings(self.settings.path)
+        check_engines(settings, self.plugins)
+        registered = self.register(settings)
+        before, self.settings = self.settings, settings
+        kept = {
+            name: feed
+            for name, feed in daemon.feeds.items()
+            if name in settings.engines and before.engines.get(name) == settings.engines[name]
+        }
+        daemon.replace(settings, registered.rules, self.feeds(registered, fence) | kept)
+        return config.diff(before, settings)

@@ -1,0 +1,106 @@
+"""What the daemon does beside polling: deliver events, end quiet Runs, write feed health down, keep the tables small.
+
+`service` runs each chore in its time, on threads of their own: no engine delays them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from runlink.application.rules import Rules
+from runlink.application.runs import end_quiet_runs
+from runlink.application.settings import Retention
+from runlink.daemon.feed import EngineFeed
+from runlink.daemon.relay import ACTOR, Relay
+from runlink.daemon.watch import WatchFeed
+from runlink.store import SqlStore, SqlUnitOfWork
+from runlink.store.feed_health import FeedHealthRow
+from runlink.store.retention import prune
+
+T = TypeVar("T")
+
+EVERY_S: Final[Mapping[str, float]] = {"relay": 1.0, "quiet": 1.0, "fence": 5.0, "health": 10.0, "pruning": 3600.0}
+"""How often each chore is done, in seconds. The first time is no later than FIRST_S."""
+FIRST_S: Final = 2.0
+
+
+class Chores:
+    """The house-keeping of one daemon. `rules` and `retention` follow the configuration.
+
+    feeds   whose health is written down
+    fence   the daemon's fencing token: every write checks it, and raises FenceLost when another has taken over
+    """
+
+    def __init__(
+        self,
+        store: SqlStore,
+        relay: Relay,
+        feeds: Callable[[], Iterable[EngineFeed | WatchFeed]],
+        *,
+        rules: Rules,
+        retention: Retention,
+        now: Callable[[], datetime],
+        fence: int | None,
+    ) -> None:
+        self.rules = rules
+        self.retention = retention
+        self._store = store
+        self._relay = relay
+        self._feeds = feeds
+        self._now = now
+        self._fence = fence
+        self._written: dict[tuple[UUID, str], FeedHealthRow] = {}
+
+    def do(self, name: str) -> None:
+        """One chore of EVERY_S, or `deliver NAME`."""
+        if name.startswith("deliver "):
+            self._relay.deliver(name.removeprefix("deliver "))
+        else:
+            getattr(self, name)()
+
+    def deliveries(self) -> list[str]:
+        """A chore for each subscriber."""
+        return [f"deliver {name}" for name in self._relay.names]
+
+    def stop(self) -> None:
+        """Ends deliveries before their next event."""
+        self._relay.stop()
+
+    def relay(self) -> None:
+        """Puts new events in order."""
+        self._relay.place()
+
+    def quiet(self) -> None:
+        """Completes Runs that have waited long enough for more instances."""
+        self._write(lambda uow: end_quiet_runs(uow, self.rules, self._now()))
+
+    def fence(self) -> None:
+        """Finds out that another daemon took over, also when there is nothing to write."""
+        self._write(lambda _uow: None)
+
+    def health(self) -> None:
+        """Writes down how feeds are doing, where that changed."""
+        rows = {(row.engine_id, row.feed): row for row in (feed.health_row() for feed in self._feeds())}
+        news = [row for name, row in rows.items() if self._written.get(name) != row]
+        if news:
+            self._write(lambda uow: uow.feed_health.store(news))
+        self._written = rows
+
+    def pruning(self) -> None:
+        """Removes what is older than its time, in short transactions."""
+        while any(self._write(lambda uow: prune(uow, self.retention, self._now()))):
+            pass
+
+    def _write(self, work: Callable[[SqlUnitOfWork], T]) -> T:
+        def fenced(uow: SqlUnitOfWork) -> T:
+            self._check(uow)
+            return work(uow)
+
+        return self._store.write(fenced, actor=ACTOR)
+
+    def _check(self, uow: Any) -> None:
+        if self._fence is not None:
+            uow.ledger.check_fence(self._fence)

@@ -1,0 +1,97 @@
+"""How a feed is doing, and what is said of it: one line when it is lost, one when it is back. `feed` comes here."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from runlink.store.feed_health import FeedHealthRow
+
+log = logging.getLogger("runlink.feeds")
+
+STATES = ("new", "ok", "lost", "denied", "stopped", "faulty")
+"""Every state there is; docs/reference/feed-states.md says of each what to do."""
+
+AnyLogger = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+
+@dataclass(slots=True)
+class Health:
+    """The health of one engine's feed; `since` is when the present state began.
+
+    A state is told to the log once per outage, however often the feed moves between states before it is back.
+    """
+
+    engine: str
+    state: str = "new"
+    since: datetime | None = None
+    last_success_at: datetime | None = None
+    last_news_at: datetime | None = None
+    relists: int = 0
+    failures: int = 0
+    last_error: str | None = None
+    last_duration_s: float | None = None
+    requests: int = 0
+    skew_s: float | None = None
+    _lost_at: datetime | None = None
+    _told: set[str] = field(default_factory=set)
+    _set_aside: int = 0
+
+    def failed(
+        self,
+        state: str,
+        text: str,
+        now: datetime,
+        bug: BaseException | None = None,
+        logger: AnyLogger = log,
+        *,
+        counts: bool = True,
+    ) -> None:
+        """One more failure; `bug` is logged with its traceback, by a `logger` that redacts it."""
+        if state not in self._told:
+            self._told.add(state)
+            if bug is None:
+                log.warning("%s: %s: %s", self.engine, state, text)
+            else:
+                logger.error("%s: %s: %s (a bug of the adapter, or of runlink)", self.engine, state, text, exc_info=bug)
+        if self.state != state:
+            self.state, self.since = state, now
+        self._lost_at = self._lost_at or now
+        self.failures += counts
+        self.last_error = text
+
+    def succeeded(self, now: datetime, duration_s: float) -> None:
+        """A turn that ended well."""
+        if self._lost_at is not None:
+            log.info("%s: back after %.0f s", self.engine, (now - self._lost_at).total_seconds())
+        if self.state != "ok":
+            self.state, self.since = "ok", now
+        self.last_success_at, self.failures, self.last_error = now, 0, None
+        self.last_duration_s = duration_s
+        self._lost_at = None
+        self._told.clear()
+
+    def row(self, engine_id: UUID, kind: str) -> FeedHealthRow:
+        """As it is stored."""
+        return FeedHealthRow(
+            engine_id=engine_id,
+            feed=kind,
+            state=self.state,
+            since=self.since,
+            last_success_at=self.last_success_at,
+            last_news_at=self.last_news_at,
+            relists=self.relists,
+            failures=self.failures,
+            last_error=self.last_error,
+            last_duration_s=self.last_duration_s,
+            requests=self.requests,
+            skew_s=self.skew_s,
+        )
+
+    def set_aside(self, items: int) -> None:
+        """How many items the last turn quarantined; said once while each turn shows the same ones again."""
+        if items > self._set_aside:
+            log.warning("%s: %d items set aside; see `runlink quarantine`", self.engine, items)
+        self._set_aside = items
