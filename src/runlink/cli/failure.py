@@ -1,0 +1,33 @@
+"""What a failure is to the operator: a sentence and an exit code, or, for a bug, the traceback and where to send it."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+from runlink.cli.output import complain
+
+
+def report(error: Exception) -> int:
+    """Tells of the error on stderr; returns the exit code: 2 for the configuration, 1 for anything else."""
+    from runlink.config import ConfigError
+    from runlink.domain import DomainError
+    from runlink.hosting import AdapterFault, HostingError, SecretUnavailable
+    from runlink.spi import AdapterError
+    from runlink.store import StoreError, outage
+
+    if isinstance(error, ConfigError | SecretUnavailable):
+        complain(str(error))
+        return 2
+    if isinstance(error, HostingError):
+        complain(str(error))
+        return 1 if isinstance(error, AdapterFault) else 2
+    if isinstance(error, DomainError | StoreError | AdapterError):
+        complain(str(error))
+        return 1
+    if (trouble := outage(error)) is not None:
+        complain(f"the store does not answer: {trouble}")
+        return 1
+    traceback.print_exception(error, file=sys.stderr)
+    complain("this is a bug in runlink; please report it with the lines above")
+    return 1

@@ -1,0 +1,134 @@
+"""`runlink serve`: the daemon, and what it does on signals."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from runlink.cli import logs, output, session
+from runlink.cli.options import LogLevel, LogLevelOption
+
+if TYPE_CHECKING:
+    from runlink.bootstrap import Runlink
+    from runlink.daemon import Daemon
+
+log = logging.getLogger("runlink.serve")
+
+STOP_S = 4.5
+"""How long the daemon may take to end after SIGTERM; then the process leaves it behind, as a crash would."""
+_ENDED = 0
+
+
+def register(main: typer.Typer) -> None:
+    """Adds the command of this module."""
+    main.command(rich_help_panel="Run")(serve)
+
+
+def serve(context: typer.Context, log_level: LogLevelOption = LogLevel.INFO) -> None:
+    """Follow every engine until SIGTERM or Ctrl-C. SIGHUP reads the configuration again."""
+    logs.configure(log_level)
+    arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
+    with _signals_to(arrived, signal.SIGHUP), session.whole(context) as runlink, runlink.lease() as fence:
+        registered = runlink.register()
+        for change in registered.changes:
+            output.say(change)
+        daemon = runlink.daemon(registered, fence)
+        _say_engines(runlink)
+        _run(arrived, runlink, daemon, fence)
+    output.say("stopped")
+
+
+def _say_engines(runlink: Runlink) -> None:
+    engines = runlink.settings.engines.values()
+    for engine in engines:
+        every = output.took(runlink.interval_s(engine))
+        output.say(f"engine {engine.name}: {engine.type} at {engine.url}, every {every}")
+    if not engines:
+        output.say("no engine is configured; add [engines.NAME] to the configuration and send SIGHUP")
+
+
+def _run(arrived: queue.SimpleQueue[int], runlink: Runlink, daemon: Daemon, fence: int) -> None:
+    """Runs the daemon on a thread of its own, so that this one is free for signals whatever the daemon waits for."""
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            daemon.run()
+        except BaseException as error:  # noqa: BLE001 - raised again on the main thread
+            failure.append(error)
+        finally:
+            arrived.put(_ENDED)
+
+    with _signals_to(arrived, signal.SIGTERM, signal.SIGINT):
+        threading.Thread(target=work, name="runlink-daemon", daemon=True).start()
+        _obey(arrived, runlink, daemon, fence)
+    if failure:
+        raise failure[0]
+
+
+def _obey(arrived: queue.SimpleQueue[int], runlink: Runlink, daemon: Daemon, fence: int) -> None:
+    """Does what each signal says until the daemon has ended."""
+    until: float | None = None
+    while True:
+        try:
+            number = arrived.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            log.warning("the daemon did not end in %g s and is left behind; nothing that was stored is lost", STOP_S)
+            _leave(0)
+        if number == _ENDED:
+            return
+        if number == signal.SIGHUP:
+            if until is None:
+                _reload(runlink, daemon, fence)
+        elif until is None:
+            log.info("stopping")
+            until = time.monotonic() + STOP_S
+            daemon.stop()
+        else:
+            output.say("stopped at once, because it was asked twice")
+            _leave(1)
+
+
+def _reload(runlink: Runlink, daemon: Daemon, fence: int) -> None:
+    from runlink.config import ConfigError
+    from runlink.domain import DomainError
+    from runlink.hosting import HostingError
+    from runlink.spi import AdapterError
+    from runlink.store import StoreError
+
+    try:
+        changes = runlink.reload(daemon, fence)
+    except (ConfigError, DomainError, HostingError, AdapterError, StoreError) as error:
+        output.complain(f"the configuration stays as it was: {error}")
+        return
+    except Exception:
+        log.exception("a bug in runlink: the configuration could not be read again")
+        return
+    output.say("the configuration was read again; " + ("it changes:" if changes else "nothing changes"))
+    for change in changes:
+        output.say(f"  {change}")
+
+
+@contextmanager
+def _signals_to(arrived: queue.SimpleQueue[int], *numbers: signal.Signals) -> Iterator[None]:
+    before = {number: signal.signal(number, lambda got, _frame: arrived.put(got)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(code: int) -> None:
+    """Ends the process without waiting for anything; the operating system frees the lock."""
+    logging.shutdown()
+    os._exit(code)

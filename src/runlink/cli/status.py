@@ -1,0 +1,124 @@
+"""`runlink status`: how each engine's feeds are doing, and whether a daemon runs them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from runlink.cli import output, session
+from runlink.cli.options import EngineOption, LimitOption, OutputOption
+from runlink.cli.output import Output
+
+if TYPE_CHECKING:
+    from runlink.bootstrap import Runlink
+
+_NO_COUNTS = {"instances": 0, "open": 0, "vanished": 0, "linked": 0, "unlinked": 0}
+_HEALTH = (
+    "state",
+    "since",
+    "last_success_at",
+    "last_news_at",
+    "failures",
+    "last_error",
+    "last_duration_s",
+    "requests",
+    "skew_s",
+)
+_WATCH = ("state", "since", "last_success_at", "last_news_at", "relists", "failures", "last_error")
+
+
+def register(main: typer.Typer) -> None:
+    """Adds the command of this module."""
+    main.command(rich_help_panel="Look")(status)
+
+
+def status(
+    context: typer.Context, engine: EngineOption = None, limit: LimitOption = 1000, form: OutputOption = Output.TABLE
+) -> None:
+    """How each engine is doing: state, lag, failures, requests, clock skew, and how many instances it has."""
+    with session.record(context) as runlink:
+        running = runlink.is_running()
+        with runlink.store.reading() as uow:
+            lease = uow.reports.lease()
+        rows = _rows(runlink, running, session.now())
+    if engine is not None:
+        rows = [row for row in rows if row["engine"] == engine]
+        if not rows:
+            raise typer.BadParameter(
+                f"no engine is called {engine!r}; see `runlink engines list`", param_hint="--engine"
+            )
+    rows = rows[:limit]
+    if form is Output.TABLE:
+        _say_daemon(running, lease)
+        if not any(row["last_success_at"] or row["instances"] for row in rows):
+            output.say("nothing was ever synced; start with `runlink sync` or `runlink serve`")
+    columns: dict[str, output.Cell] = {
+        "engine": "engine",
+        "state": "state",
+        "watch": lambda row: row["watch"]["state"] if row["watch"] else None,
+        "since": "since",
+        "last success": "last_success_at",
+        "last news": "last_news_at",
+        "lag": lambda row: output.took(row["lag_s"]),
+        "failures": "failures",
+        "requests": "requests",
+        "skew": lambda row: output.took(row["skew_s"]),
+        "open": "open",
+        "linked": "linked",
+        "unlinked": "unlinked",
+        "product": lambda row: " ".join(filter(None, (row["product"], row["product_version"]))),
+    }
+    output.listing(rows, columns, form, empty="no engine is configured; see [engines.NAME] in the configuration")
+    if form is Output.TABLE:
+        for row in rows:
+            for feed, known in (("", row), (" (watch)", row["watch"] or {})):
+                if known.get("last_error"):
+                    output.say(f"{row['engine']}{feed}: {known['last_error']}")
+
+
+def _rows(runlink: Runlink, running: bool | None, now: datetime) -> list[dict[str, Any]]:
+    with runlink.store.reading() as uow:
+        feeds = uow.feed_health.list()
+        health = {row["engine"]: row for row in feeds if row["feed"] in ("poll", None)}
+        watches = {row["engine"]: row for row in feeds if row["feed"] == "watch"}
+        counts = {row.pop("engine"): row for row in uow.reports.engine_counts()}
+    rows = []
+    for name in sorted({*health, *runlink.settings.engines}):
+        settings, known = runlink.settings.engines.get(name), health.get(name, {})
+        watch = watches.get(name)
+        last = _latest(known, watch, "last_success_at")
+        row = {
+            "engine": name,
+            "type": settings.type if settings else known.get("type"),
+            "url": settings.url if settings else known.get("url"),
+            "product": known.get("product"),
+            "product_version": known.get("product_version"),
+            **{field: known.get(field) for field in _HEALTH},
+            "last_success_at": last,
+            "last_news_at": _latest(known, watch, "last_news_at"),
+            "watch": watch and {field: watch[field] for field in _WATCH},
+            "lag_s": round((now - last).total_seconds(), 3) if last else None,
+            **counts.get(name, _NO_COUNTS),
+            "daemon_running": running,
+        }
+        row |= {"state": row["state"] or "new", "failures": row["failures"] or 0, "requests": row["requests"] or 0}
+        rows.append(row)
+    return rows
+
+
+def _latest(poll: dict[str, Any], watch: dict[str, Any] | None, field: str) -> datetime | None:
+    """A watch is news as good as a poll."""
+    return max(filter(None, (poll.get(field), watch and watch[field])), default=None)
+
+
+def _say_daemon(running: bool | None, lease: dict[str, Any] | None) -> None:
+    if running:
+        who = f" ({lease['holder']}, since {output.when(lease['taken_at'])})" if lease else ""
+        output.say(f"a daemon runs{who}")
+    elif running is None:
+        output.say("whether a daemon runs, only the owner of the database's lock file may see")
+    else:
+        before = f"; the last to run was {lease['holder']}, from {output.when(lease['taken_at'])}" if lease else ""
+        output.say(f"no daemon runs{before}")
