@@ -1,0 +1,25 @@
+"""20,000 workflows of 3.7 kB, listed and watched into a store by a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from many_workflows import ManyWorkflows
+
+COUNT = 20_000
+LIMIT_MB = 120
+
+
+def test_memory_does_not_grow_with_the_cluster(tmp_path):
+    program = Path(__file__).with_name("many_workflows.py")
+    with ManyWorkflows(COUNT) as cluster:
+        done = subprocess.run(
+            [sys.executable, str(program), cluster.url, str(tmp_path / "many.db")],
+            capture_output=True,
+            check=True,
+            timeout=110,
+        )
+    found = json.loads(done.stdout)
+    assert found["rows"] == {"COMPLETED": COUNT}
+    assert found["peak_mb"] < LIMIT_MB, found
