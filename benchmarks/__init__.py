@@ -1,0 +1,1 @@
+"""What runlink costs, measured against the simplest things that could do the same work. Run by `make bench`."""

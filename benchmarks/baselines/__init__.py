@@ -1,0 +1,1 @@
+"""What the product is compared with: each file one other way to do the same work."""
