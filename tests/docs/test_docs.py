@@ -1,0 +1,68 @@
+"""The documentation says what the code does: each hook, class, error, status and event has a heading, examples run."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+import runlink.spi
+from runlink.domain import EVENT_TYPES, RUN_END_EFFECT, ExecutionStatus
+from runlink.spi import hooks
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def headings(page: str) -> set[str]:
+    text = (DOCS / page).read_text("utf-8")
+    return {match.strip("` ") for match in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
+def test_each_hook_has_a_heading():
+    specs = {name for name, value in vars(hooks).items() if hasattr(value, "runlink_spec")}
+    assert specs
+    assert specs <= headings("reference/spi.md")
+
+
+def test_each_public_class_and_error_of_the_spi_has_a_heading():
+    classes = {name for name in runlink.spi.__all__ if isinstance(getattr(runlink.spi, name), type)}
+    described_elsewhere = {"ExecutionStatus", "Unknown"}
+    assert classes - described_elsewhere <= headings("reference/spi.md")
+
+
+def test_each_status_and_each_event_has_a_heading():
+    assert set(ExecutionStatus) <= headings("reference/statuses.md")
+    assert set(EVENT_TYPES) <= headings("reference/statuses.md")
+
+
+def test_the_table_of_what_an_ended_run_does_is_the_code():
+    text = (DOCS / "reference/statuses.md").read_text("utf-8")
+    columns = [ExecutionStatus.PENDING, ExecutionStatus.PROCESSING, ExecutionStatus.RETRYING]
+    for run_status in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED):
+        effects = [RUN_END_EFFECT.get((run_status, status)) or "stays" for status in columns]
+        assert f"| {run_status} | {' | '.join(effects)} |" in text
+
+
+def test_the_adapter_of_the_how_to_works():
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "how-to/write-an-adapter.md").read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    namespace: dict[str, object] = {"__name__": "runlink_acme"}
+    code = "\n".join(blocks).replace("from runlink_acme import AcmeAdapter, ExecutionStatus\n", "")  # is above it here
+    exec(compile(code, "write-an-adapter.md", "exec"), namespace)  # asserts within
+
+
+@pytest.mark.parametrize("page", sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("plugins/*/README.md")]))
+def test_links_between_pages_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_configuration_reference_is_made_from_the_schemas():
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts/configuration_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written = (DOCS / "reference/configuration.md").read_text("utf-8")
+    assert written == module.reference(), "run scripts/configuration_reference.py"
