@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -101,16 +101,20 @@ def check(
 
 def chosen_engines(settings: Settings, name: str | None) -> Sequence[EngineSettings]:
     """The engines of the configuration, or the one of this name. Raises BadParameter."""
-    from runlink.application.problems import suggestion
-
     if name is None:
         return list(settings.engines.values())
     if name not in settings.engines:
-        known = ", ".join(settings.engines) or "none"
-        raise typer.BadParameter(
-            f"no engine is called {name!r}{suggestion(name, settings.engines)}; configured: {known}"
-        )
+        raise unknown_engine(name, settings.engines)
     return [settings.engines[name]]
+
+
+def unknown_engine(name: str, known: Iterable[str]) -> typer.BadParameter:
+    """The refusal of a name that no engine has, with those that there are."""
+    from runlink.application.problems import suggestion
+
+    names = list(known)
+    there = ", ".join(names) or "none"
+    return typer.BadParameter(f"no engine is called {name!r}{suggestion(name, names)}; configured: {there}")
 
 
 def _test_all(chosen: Sequence[EngineSettings], host: PluginHost, timeout_s: float) -> list[dict[str, Any]]:

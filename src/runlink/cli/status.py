@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from runlink.cli import output, session
+from runlink.cli.engines import unknown_engine
 from runlink.cli.options import EngineOption, LimitOption, OutputOption
 from runlink.cli.output import Output
 
@@ -43,13 +44,10 @@ def status(
         with runlink.store.reading() as uow:
             lease = uow.reports.lease()
         rows = _rows(runlink, running, session.now())
-    if engine is not None:
-        rows = [row for row in rows if row["engine"] == engine]
-        if not rows:
-            raise typer.BadParameter(
-                f"no engine is called {engine!r}; see `runlink engines list`", param_hint="--engine"
-            )
-    rows = rows[:limit]
+    names = [row["engine"] for row in rows]
+    if engine is not None and engine not in names:
+        raise unknown_engine(engine, names)
+    rows = [row for row in rows if engine is None or row["engine"] == engine][:limit]
     if form is Output.TABLE:
         _say_daemon(running, lease)
         if not any(row["last_success_at"] or row["instances"] for row in rows):

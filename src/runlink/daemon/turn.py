@@ -139,14 +139,17 @@ def poll_turn(source: Source, turn: Turn, *, backfill: bool = False, afresh: boo
     return turn.total
 
 
-def watch_turn(source: Source, turn: Turn, watches: Watches, alive: Callable[[Page], None]) -> None:
+def watch_turn(source: Source, turn: Turn, alive: Callable[[Page], None]) -> None:
     """Follows the stream from where the poll, or the last watch, ended, until it ends. Raises what the adapter raises.
 
     A page is stored, with its cursors, before the next is asked for; then `alive` is called, also with a heartbeat.
     """
+    adapter = source.adapter
+    if not isinstance(adapter, Watches):
+        raise AdapterMisbehaved(f"the adapter {adapter.name!r} has no watch")
     stored = source.read(lambda uow: uow.ledger.cursors(source.engine.id, "poll"))
     began_at = source.now()
-    pages = watches.watch(dict(stored))
+    pages = adapter.watch(dict(stored))
     try:
         for page in streamed(pages, turn.check, source.settings.wants):
             read = Read(feed="watch", began_at=began_at, fence=source.fence)

@@ -20,7 +20,7 @@ from runlink.daemon.feed import EngineFeed
 from runlink.daemon.health import Health
 from runlink.daemon.turn import Turn, watch_turn
 from runlink.hosting import HostedAdapter
-from runlink.spi import CursorExpired, Page, Watches
+from runlink.spi import CursorExpired, Page
 from runlink.store.feed_health import FeedHealthRow
 
 WAIT_S = 1.0
@@ -65,7 +65,8 @@ class WatchFeed:
             self._turn = turn
         started = time.monotonic()
         try:
-            self._follow(turn, hosted)
+            hosted.guard.begin_turn(None)
+            watch_turn(self.poll.source(hosted), turn, self._alive)
         except FenceLost:
             raise
         except CursorExpired as error:
@@ -82,14 +83,7 @@ class WatchFeed:
             return None
         if self._expired_at is not None and polled_at <= self._expired_at:
             return None
-        return hosted if isinstance(hosted.adapter, Watches) else None
-
-    def _follow(self, turn: Turn, hosted: HostedAdapter) -> None:
-        adapter = hosted.adapter
-        assert isinstance(adapter, Watches)  # noqa: S101 - _ready has looked
-        hosted.guard.begin_turn(None)
-        source = self.poll.source(hosted)
-        watch_turn(source, turn, adapter, self._alive)
+        return hosted
 
     def _alive(self, page: Page) -> None:
         now = self._now()

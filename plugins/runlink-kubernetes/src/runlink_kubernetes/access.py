@@ -13,7 +13,7 @@ import msgspec
 from runlink.spi import ConfigRejected, CredentialsRejected, TransientError
 from runlink_kubernetes.connection import Cluster
 from runlink_kubernetes.objects import Kind
-from runlink_kubernetes.translate import TTL, Workflow, is_ended
+from runlink_kubernetes.translate import TTL, Workflow
 
 SAMPLE: Final = 50
 """Objects looked at for their time to live."""
@@ -99,10 +99,3 @@ def _ttl_s(workflow: Workflow) -> int | None:
             told = (ttl.seconds_after_completion, ttl.seconds_after_success, ttl.seconds_after_failure)
             found += [limit for limit in told if limit is not None]
     return min(found) if found else None
-
-
-def archived_share(sample: Sequence[Workflow]) -> tuple[int, int]:
-    """(ended workflows looked at, those of them that Argo has archived or is about to)."""
-    ended = [one for one in sample if is_ended(one)]
-    label = "workflows.argoproj.io/workflow-archiving-status"
-    return len(ended), sum(label in (one.metadata.labels or {}) for one in ended)
