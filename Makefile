@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench soak test-engines docs lock clean
 BIN := .envs/dev/bin
+ENGINES := buildbot
 BEGAN := $(shell date +%s)
 
 help:          ## what there is
@@ -31,12 +32,13 @@ soak:          ## the long tier: 500 kills
 	@$(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
 
 test-engines:  ## tests against real engines, each in an environment of its own
-	@scripts/setup dev && scripts/setup buildbot
+	@scripts/setup dev
+	@for engine in $(ENGINES); do scripts/setup $$engine || exit; done
 	@$(BIN)/python -m pytest -m engine --timeout 600 $(ARGS)
 
 lock:          ## write the pinned requirement files anew
 	@scripts/setup dev
-	@for f in uv dev buildbot bench; do .envs/uv/bin/uv pip compile -q --upgrade --generate-hashes --no-header \
+	@for f in uv dev bench $(ENGINES); do .envs/uv/bin/uv pip compile -q --upgrade --generate-hashes --no-header \
 	  --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 \
 	  requirements/$$f.in -o requirements/$$f.txt; done
 
