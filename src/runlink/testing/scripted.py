@@ -154,7 +154,8 @@ class ScriptedEngine(abc.ABC):
         self.translate_fault: Callable[[Reply], Reply] | None = None
         """A fault of one's own for every request."""
         self.requests = 0
-        self.last_request: Request | None = None
+        self.asked: deque[Request] = deque(maxlen=100)
+        """The last requests."""
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
         self._numbers = 0
@@ -352,7 +353,7 @@ class ScriptedEngine(abc.ABC):
         request = Request(method, unquote(parts.path), query, queries, headers, body)
         with self.lock:
             self.requests += 1
-            self.last_request = request
+            self.asked.append(request)
             fault = self.faults.popleft() if self.faults else None
             fault = self.fault or fault
             reply = _reply(self.answer(request))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from runlink.domain import ExecutionStatus
 from runlink.spi import (
     AdapterError,
@@ -169,7 +171,11 @@ class Failing(Contract):
 
     def _poll_error(self, world: World, fault: str) -> AdapterError:
         world.engine.advance(self.patience_s)
+        world.engine.asked.clear()
         error = self.disturbed_turn(world.host)
+        asked = Counter(f"{request.method} {request.path} {dict(request.query)}" for request in world.engine.asked)
+        again = [request for request, times in asked.items() if times > 1]
+        promise(fault != "429" or not again, f"after a 429 it asked again at once: {again}; the host does that, later")
         if error is None:
             raise PromiseBroken(f"a turn in which every request was answered with {fault!r} ended well")
         return error

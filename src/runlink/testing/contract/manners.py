@@ -18,7 +18,6 @@ from runlink.testing.contract.promises import Contract, World, promise, promises
 from runlink.testing.contract.reading import many, scenes, tell_a_life
 from runlink.testing.engine import Reply
 from runlink.testing.faults import FAULTS
-from runlink.testing.scripted import Request
 
 LET_GO_S: Final = 1.0
 """How long a blocked call may go on after `close`; the contract allows twice that, for busy machines."""
@@ -140,7 +139,10 @@ class Manners(Contract):
         thread.start()
         _until(lambda: world.engine.requests > before or ended, "the adapter's first request")
         promise(not ended, f"the call did not wait for its answer: {ended}")
+        began = time.monotonic()
         world.host.hosted.close()
+        took_s = time.monotonic() - began
+        promise(took_s <= 2 * LET_GO_S, f"close() itself took {took_s:.1f} s")
         thread.join(2 * LET_GO_S)
         promise(not thread.is_alive(), f"{2 * LET_GO_S:g} s after close() the call still runs")
         promise(
@@ -166,7 +168,7 @@ def _echoing(world: World) -> Iterator[None]:
     """An engine whose error page shows the request, as debugging pages do."""
 
     def echo(_reply: Reply) -> Reply:
-        asked = world.engine.last_request or Request("GET", "/", {}, {}, {}, b"")
+        asked = world.engine.asked[-1]
         body = f"{asked.method} {asked.path} {dict(asked.query)} {dict(asked.headers)} {asked.body!r}"
         return Reply(400, {"Content-Type": "text/plain"}, body.encode())
 

@@ -26,19 +26,19 @@ class AcmeEngine(ScriptedEngine):
                 return self._changed_after(request.query["after"], datetime.fromisoformat(request.query["since"]))
             case ["api", "runs", run_id]:
                 run = self.find(run_id)
-                return 404 if run is None else self._row(run)
+                return 404 if run is None else self.row(run)
         return 404
 
     def _changed_after(self, place: str, since: datetime) -> Any:
-        epoch, _, change = "0-0".partition("-") if place == "start" else place.partition("-")
-        if not change.isdigit() or (epoch not in ("0", str(self.epoch))):
-            return 410
+        epoch, _, change = (f"{self.epoch}-0" if place == "start" else place).partition("-")
+        if epoch != str(self.epoch) or not change.isdigit():
+            return 410  # of another installation, or no place at all
         runs = [run for run in self.runs if run.change > int(change) and (run.finished_at or self.now) >= since]
         runs.sort(key=lambda run: run.change)
-        place = f"{self.epoch}-{runs[:PAGE][-1].change}" if runs else place
-        return {"runs": [self._row(run) for run in runs[:PAGE]], "next": place, "more": len(runs) > PAGE}
+        place = f"{epoch}-{runs[:PAGE][-1].change if runs else change}"
+        return {"runs": [self.row(run) for run in runs[:PAGE]], "next": place, "more": len(runs) > PAGE}
 
-    def _row(self, run: ScriptedRun) -> dict[str, Any]:
+    def row(self, run: ScriptedRun) -> dict[str, Any]:
         return {
             "id": self.external_id(run),
             "job": run.workflow,
