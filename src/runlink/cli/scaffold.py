@@ -1,4 +1,4 @@
-"""A new plugin: the adapter for an imaginary Acme beside this file, with its names replaced. `plugins new` comes here."""
+"""A new plugin: the adapter for an imaginary Acme beside this file, under another name. `plugins new` comes here."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ GRADES: Final = tuple(RULES)
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
-    """What a grade file says; `rules` has "done" or the reason of an exemption. `problems` are what is wrong with it."""
+    """What a grade file says. `rules` has "done", "open" or the reason of an exemption; `problems` are its mistakes."""
 
     grade: str | None = None
     experimental: bool = True

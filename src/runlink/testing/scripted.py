@@ -40,7 +40,8 @@ FEATURES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """What the engine is asked. `path` is unquoted and without the query, `headers` are in lower case."""
+    """What the engine is asked. `path` is unquoted and without the query, `headers` are in lower case; `target` is what
+    was sent."""
 
     method: str
     path: str
@@ -48,6 +49,7 @@ class Request:
     queries: Mapping[str, Sequence[str]]
     headers: Mapping[str, str]
     body: bytes
+    target: str
 
     @property
     def parts(self) -> list[str]:
@@ -350,7 +352,7 @@ class ScriptedEngine(abc.ABC):
         parts = urlsplit(path)
         queries = parse_qs(parts.query, keep_blank_values=True)
         query = {name: values[-1] for name, values in queries.items()}
-        request = Request(method, unquote(parts.path), query, queries, headers, body)
+        request = Request(method, unquote(parts.path), query, queries, headers, body, path)
         with self.lock:
             self.requests += 1
             self.asked.append(request)

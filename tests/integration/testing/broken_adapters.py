@@ -116,6 +116,7 @@ class PatientAcme(AcmeEngine):
     "it_goes_on_after_any_page",
     "a_clock_that_differs_loses_nothing",
     "a_restart_of_the_engine_loses_nothing",
+    "a_child_names_its_parent",
     engine=PatientAcme,
 )
 class ForgetsLateFinishes(Polls):

@@ -113,7 +113,7 @@ class Failing(Contract):
         """One request of a turn fails, whichever it is: the next turn has everything."""
         for fault in PASSING:
             with self.world() as world:
-                many(world, 250)
+                many(world, self.listed)
                 tell_a_life(world)
                 for skipped in range(12):
                     world.engine.advance(self.patience_s)

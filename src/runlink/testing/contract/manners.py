@@ -32,7 +32,7 @@ class Manners(Contract):
         with self.world() as world:
             for _ in scenes(world):
                 world.host.turn()
-            many(world, 250)
+            many(world, self.listed)
             self.settle(world)
             counted, received = world.host.hosted.guard.requests, world.engine.requests
             promise(counted == received, f"the engine received {received} requests, and {counted} passed the budget")
@@ -41,7 +41,7 @@ class Manners(Contract):
     def test_a_spent_budget_is_waited_for(self) -> None:
         """When the budget of the turn is used up, the adapter does not go round it: what it raises is passed on."""
         with self.world(max_requests_per_minute=1) as world:
-            many(world, 250)
+            many(world, self.listed)
             world.host.hosted.guard.begin_turn(time.monotonic() + 0.3)
             error: BaseException | None = None
             try:

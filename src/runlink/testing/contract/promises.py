@@ -74,6 +74,7 @@ class Contract:
     exempt         test name -> why this adapter need not keep that promise
     patience_s     seconds the clock moves on between one turn and the next where a change may be seen late by design
     examples       how many lives are drawn
+    listed         runs in a long listing; less where the adapter looks at fewer by design
     """
 
     adapter: ClassVar[type[Adapter]]
@@ -82,6 +83,7 @@ class Contract:
     exempt: ClassVar[Mapping[str, str]] = {}
     patience_s: ClassVar[float] = 60.0
     examples: ClassVar[int] = 25
+    listed: ClassVar[int] = 250
     inapplicable: ClassVar[Mapping[str, str]] = {}
     """test name -> why it is not run, filled in by the kit; `exempt` included."""
 
@@ -139,7 +141,7 @@ class Contract:
         name = world.engine.external_id(run)
         row: dict[str, Any] | None = table.get(name)
         if row is None:
-            raise PromiseBroken(f"{_named(run)} is not told as {name!r}; told are {sorted(table)}")
+            raise PromiseBroken(f"{_named(run)} is not told as {name!r}; told are {len(table)}: {sorted(table)[:5]}")
         meaning = world.engine.statuses.get(run.native, run.status)
         for what, told, true in (
             ("status", row["status"], meaning),

@@ -101,7 +101,7 @@ class Reading(Contract):
                         world.host.turn(crash_after=pages)
                     except Crash:
                         world.host.restart()
-                many(world, 250)
+                many(world, self.listed)
                 try:
                     world.host.turn(crash_after=pages)
                 except Crash:
@@ -114,7 +114,7 @@ class Reading(Contract):
         """Pages of one poll, and what stands in them, say the same whichever comes first."""
         with self.world() as world, self.host(world.engine) as other:
             tell_a_life(world)
-            many(world, 250)
+            many(world, self.listed)
             pages = list(world.host.adapter.poll({}))
             began_at = world.host.now()
             for page in pages:
