@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import msgspec
 from full_acme import FullAcmeAdapter, FullAcmeEngine
-from runlink_acme.adapter import AcmeAdapter
-from runlink_acme.translate import observe
-from scripted_acme import AcmeEngine
+from runlink_rocket.adapter import RocketAdapter
+from runlink_rocket.translate import observe
+from scripted_rocket import RocketEngine
 
 from runlink.spi import (
     AdapterError,
@@ -34,11 +34,11 @@ MANY = "test_ten_thousand_runs_in_bounded_memory"
 SLOW = {"test_any_life_ends_the_same", MANY}
 """Run only for the adapters that name them."""
 
-BROKEN: list[tuple[type[AcmeAdapter], type[ScriptedEngine], frozenset[str]]] = []
+BROKEN: list[tuple[type[RocketAdapter], type[ScriptedEngine], frozenset[str]]] = []
 
 
-def breaks(*promises: str, engine: type[ScriptedEngine] = AcmeEngine) -> Any:
-    def note(adapter: type[AcmeAdapter]) -> type[AcmeAdapter]:
+def breaks(*promises: str, engine: type[ScriptedEngine] = RocketEngine) -> Any:
+    def note(adapter: type[RocketAdapter]) -> type[RocketAdapter]:
         BROKEN.append((adapter, engine, frozenset(f"test_{name.removeprefix('test_')}" for name in promises)))
         return adapter
 
@@ -54,7 +54,7 @@ def changed(page: Page, **facts: Any) -> Page:
     return msgspec.structs.replace(page, observations=told)
 
 
-class Judging(AcmeAdapter):
+class Judging(RocketAdapter):
     """Makes its requests by itself."""
 
     def _judged(self, answer: httpx.Response, *keys: str) -> Any:
@@ -63,7 +63,7 @@ class Judging(AcmeAdapter):
         return json_of(answer, self.context.now(), *keys)
 
 
-class Changing(AcmeAdapter):
+class Changing(RocketAdapter):
     """Spoils each page."""
 
     def spoil(self, page: Page) -> Page:
@@ -80,14 +80,14 @@ class Changing(AcmeAdapter):
 
 
 @breaks("it_goes_on_after_any_page", "a_fault_in_any_request_loses_nothing", MANY)
-class LosesThePagesAfterTheFirst(AcmeAdapter):
+class LosesThePagesAfterTheFirst(RocketAdapter):
     def poll(self, cursors: Any) -> Iterator[Page]:
         for number, page in enumerate(super().poll(cursors)):
             yield page if number == 0 else Page(cursors=page.cursors)
 
 
 @breaks("it_goes_on_after_any_page", "a_fault_in_any_request_loses_nothing")
-class StoresTheLastCursorFirst(AcmeAdapter):
+class StoresTheLastCursorFirst(RocketAdapter):
     def poll(self, cursors: Any) -> Iterator[Page]:
         told = self._get(
             "/api/runs", "runs", "next", params={"after": "start", "since": self.context.since.isoformat()}
@@ -104,10 +104,10 @@ class StoresTheLastCursorFirst(AcmeAdapter):
         yield from pages or super().poll(cursors)
 
 
-class PatientAcme(AcmeEngine):
+class PatientAcme(RocketEngine):
     """Whose runs neither begin again nor are installed anew, so that ends alone tell late."""
 
-    lacks = AcmeEngine.lacks | {"reruns": "-", "attempts": "-", "deletion": "-", "resets": "-"}
+    lacks = RocketEngine.lacks | {"reruns": "-", "attempts": "-", "deletion": "-", "resets": "-"}
 
 
 @breaks(
@@ -122,8 +122,8 @@ class PatientAcme(AcmeEngine):
 class ForgetsLateFinishes(Polls):
     """A high-water mark over the numbers of runs, and no look back."""
 
-    name, config_schema = AcmeAdapter.name, AcmeAdapter.config_schema
-    check, _get = AcmeAdapter.check, AcmeAdapter._get
+    name, config_schema = RocketAdapter.name, RocketAdapter.config_schema
+    check, _get = RocketAdapter.check, RocketAdapter._get
 
     def __init__(self, context: Any) -> None:
         super().__init__(context)
@@ -134,7 +134,7 @@ class ForgetsLateFinishes(Polls):
         if not newest.isdigit():
             raise CursorExpired("not one of ours")
         last = int(newest)
-        for page in AcmeAdapter.poll(self, {}):
+        for page in RocketAdapter.poll(self, {}):
             new = [o for o in page.observations if _number(o) > int(newest)]
             bad = [u for u in page.unreadable if int(u.raw["id"].partition("-")[2]) > int(newest)]
             last = max([last, *map(_number, new)])
@@ -157,7 +157,7 @@ class DropsTheZone(Changing):
 
 
 @breaks("an_unknown_native_status_is_named")
-class GuessesThatTheUnknownFailed(AcmeAdapter):
+class GuessesThatTheUnknownFailed(RocketAdapter):
     def poll(self, cursors: Any) -> Iterator[Page]:
         for page in super().poll(cursors):
             guessed = [observe(item.raw | {"state": "broken"}) for item in page.unreadable]
@@ -173,7 +173,7 @@ class SaysNothingOfTheUnknown(Changing):
 @breaks("the_same_again_changes_nothing")
 class TellsWhenItLooked(Changing):
     def poll(self, cursors: Any) -> Iterator[Page]:
-        yield from map(self.spoil, AcmeAdapter.poll(self, {}))
+        yield from map(self.spoil, RocketAdapter.poll(self, {}))
 
     def spoil(self, page: Page) -> Page:
         return changed(page, message=lambda o: f"{o.message} (read at {self.context.now()})")
@@ -191,13 +191,13 @@ class NamesTheParentByNumber(Changing):
         return changed(page, parent=lambda o: o.parent and o.parent.partition("-")[2])
 
 
-class NumberedAcme(AcmeEngine):
+class NumberedAcme(RocketEngine):
     def external_id(self, run: ScriptedRun) -> str:
         return str(run.number)
 
 
 @breaks("numbers_that_begin_again_are_other_runs", engine=NumberedAcme)
-class IdentifiesByNumberAlone(AcmeAdapter):
+class IdentifiesByNumberAlone(RocketAdapter):
     pass
 
 
@@ -208,11 +208,11 @@ class SpeaksAscii(Changing):
 
 
 class TimedAcme(FullAcmeEngine):
-    lacks = AcmeEngine.lacks
+    lacks = RocketEngine.lacks
 
 
 @breaks("a_clock_that_differs_loses_nothing", engine=TimedAcme)
-class ReadsByItsOwnClock(AcmeAdapter):
+class ReadsByItsOwnClock(RocketAdapter):
     """What changed since the last look, by the host's clock: right only where both clocks agree."""
 
     def poll(self, cursors: Any) -> Iterator[Page]:
@@ -231,7 +231,7 @@ class ReadsByItsOwnClock(AcmeAdapter):
 
 
 @breaks("a_cursor_that_means_nothing_is_expired")
-class TrustsItsCursor(AcmeAdapter):
+class TrustsItsCursor(RocketAdapter):
     def poll(self, cursors: Any) -> Iterator[Page]:
         if "runs" in cursors:
             int(cursors["runs"].partition("-")[2])
@@ -239,7 +239,7 @@ class TrustsItsCursor(AcmeAdapter):
 
 
 @breaks(MANY)
-class GathersAllInOnePage(AcmeAdapter):
+class GathersAllInOnePage(RocketAdapter):
     def poll(self, cursors: Any) -> Iterator[Page]:
         pages = list(super().poll(cursors))
         if pages:
@@ -268,7 +268,7 @@ class NeverSaysThatOneIsGone(Changing):
 
 
 @breaks("401_is_credentials_rejected", "403_is_credentials_rejected")
-class TakesRefusalForAPassingFault(AcmeAdapter):
+class TakesRefusalForAPassingFault(RocketAdapter):
     def _get(self, *args: Any, **options: Any) -> Any:
         try:
             return super()._get(*args, **options)
@@ -277,7 +277,7 @@ class TakesRefusalForAPassingFault(AcmeAdapter):
 
 
 @breaks("429_says_how_long_to_wait", "503_is_transient")
-class IgnoresRetryAfter(AcmeAdapter):
+class IgnoresRetryAfter(RocketAdapter):
     def _get(self, *args: Any, **options: Any) -> Any:
         try:
             return super()._get(*args, **options)
@@ -286,7 +286,7 @@ class IgnoresRetryAfter(AcmeAdapter):
 
 
 @breaks("429_says_how_long_to_wait")
-class TriesAgainByItself(AcmeAdapter):
+class TriesAgainByItself(RocketAdapter):
     def _get(self, *args: Any, **options: Any) -> Any:
         try:
             return super()._get(*args, **options)
@@ -307,7 +307,7 @@ class TakesEveryBodyForJson(Judging):
 
 
 @breaks("a_refetch_that_fails_says_so", "close_unblocks_a_refetch")
-class TakesAnErrorForADeletion(AcmeAdapter):
+class TakesAnErrorForADeletion(RocketAdapter):
     def refetch(self, external_ids: Sequence[str]) -> Iterator[Page]:
         try:
             yield from super().refetch(external_ids)
@@ -316,7 +316,7 @@ class TakesAnErrorForADeletion(AcmeAdapter):
 
 
 @breaks("404_from_everything_is_no_deletion")
-class TakesNotFoundForNothingNew(AcmeAdapter):
+class TakesNotFoundForNothingNew(RocketAdapter):
     def poll(self, cursors: Any) -> Iterator[Page]:
         answer = self._client.get("/api/version")
         if answer.status_code != 404:
@@ -326,7 +326,7 @@ class TakesNotFoundForNothingNew(AcmeAdapter):
 # --- manners ---------------------------------------------------------------------------------------------------------
 
 
-class _OwnClient(AcmeAdapter):
+class _OwnClient(RocketAdapter):
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         self._client = httpx.Client(
@@ -350,7 +350,7 @@ class HasAClientOfItsOwn(_OwnClient):
 
 
 @breaks("close_unblocks_a_poll", "close_unblocks_a_refetch")
-class IsSlowToClose(AcmeAdapter):
+class IsSlowToClose(RocketAdapter):
     def close(self) -> None:
         if self._asking:
             threading.Event().wait(3)
@@ -369,7 +369,7 @@ class IsSlowToClose(AcmeAdapter):
 
 
 @breaks("close_may_be_repeated")
-class ClosesOnce(AcmeAdapter):
+class ClosesOnce(RocketAdapter):
     def close(self) -> None:
         self._client.close()
         del self._client
@@ -402,7 +402,7 @@ class LeaksTheTokenInTheMetadata(Changing):
 
 
 @breaks("no_secret_is_told")
-class LeaksTheTokenInAnError(AcmeAdapter):
+class LeaksTheTokenInAnError(RocketAdapter):
     def _get(self, *args: Any, **options: Any) -> Any:
         try:
             return super()._get(*args, **options)

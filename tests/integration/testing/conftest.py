@@ -1,9 +1,11 @@
-"""The adapter that `runlink plugins new` copies, importable: what the kit is tried on."""
+"""A new plugin, as `runlink plugins new rocket` writes it, importable: what the kit is tried on."""
 
 import sys
+import tempfile
 from pathlib import Path
 
-import runlink.cli
+from runlink.cli.scaffold import write_plugin
 
-NEW_PLUGIN = Path(runlink.cli.__file__).parent / "new_plugin"
-sys.path[:0] = [str(NEW_PLUGIN / "src"), str(NEW_PLUGIN / "tests"), str(Path(__file__).parent)]
+FOLDER = tempfile.TemporaryDirectory(prefix="runlink-rocket-")
+write_plugin("rocket", Path(FOLDER.name) / "rocket")
+sys.path[:0] = [f"{FOLDER.name}/rocket/src", f"{FOLDER.name}/rocket/tests", str(Path(__file__).parent)]

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from runlink_acme.adapter import AcmeAdapter
-from runlink_acme.translate import STATUS, observe
-from scripted_acme import AcmeEngine
+from runlink_rocket.adapter import RocketAdapter
+from runlink_rocket.translate import STATUS, observe
+from scripted_rocket import RocketEngine
 
 from runlink.spi import (
     CursorExpired,
@@ -30,7 +30,7 @@ from runlink.spi import (
 from runlink.testing import Reply, Request, ScriptedRun
 
 
-class FullAcmeEngine(AcmeEngine):
+class FullAcmeEngine(RocketEngine):
     lacks = {}
 
     def answer(self, request: Request) -> Any:
@@ -62,7 +62,7 @@ class FullAcmeEngine(AcmeEngine):
         return super().row(run) | {"steps": steps}
 
 
-class FullAcmeAdapter(AcmeAdapter, Watches, Receives):
+class FullAcmeAdapter(RocketAdapter, Watches, Receives):
     authentication = "bearer"
 
     def poll(self, cursors: Any) -> Iterator[Page]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from broken_adapters import BROKEN, SLOW, LosesARunNowAndThen
-from scripted_acme import AcmeEngine
+from scripted_rocket import RocketEngine
 
 from runlink.testing import AdapterContract, PromiseBroken
 
@@ -36,7 +36,7 @@ def test_exactly_the_broken_promises_fail(adapter, engine, expected):
 
 
 def test_a_life_finds_what_no_story_has():
-    contract = contract_of(LosesARunNowAndThen, AcmeEngine)
+    contract = contract_of(LosesARunNowAndThen, RocketEngine)
     names = [n for n in dir(contract) if n.startswith("test_") and getattr(contract, n) is not None]
     assert broken_promises(contract, [n for n in names if n not in SLOW]) == {}
     with pytest.raises(PromiseBroken, match="is not told as"):
@@ -44,7 +44,7 @@ def test_a_life_finds_what_no_story_has():
 
 
 def test_what_is_exempt_must_exist_and_is_not_collected():
-    members = {"adapter": BROKEN[0][0], "engine": AcmeEngine}
+    members = {"adapter": BROKEN[0][0], "engine": RocketEngine}
     exempt = {"test_each_request_is_counted": "it has no requests"}
     contract = type("Exempt", (AdapterContract,), {**members, "exempt": exempt})
     assert contract.test_each_request_is_counted is None

@@ -1,15 +1,15 @@
 """Adapters that keep the contract, one for each set of classes that an adapter may fill in."""
 
 from full_acme import FullAcmeAdapter, FullAcmeEngine
-from runlink_acme import AcmeAdapter
-from scripted_acme import AcmeEngine
+from runlink_rocket import RocketAdapter
+from scripted_rocket import RocketEngine
 
 from runlink.testing import AdapterContract
 
 
 class TestAcme(AdapterContract):
-    adapter = AcmeAdapter
-    engine = AcmeEngine
+    adapter = RocketAdapter
+    engine = RocketEngine
     config = {"token": "t0ken-0f-acme"}
 
 
@@ -21,6 +21,8 @@ class TestFullAcme(AdapterContract):
 
 def test_what_does_not_apply_says_why():
     assert TestFullAcme.inapplicable == {}
-    assert TestAcme.inapplicable["test_steps_follow_the_run"] == "the engine lacks steps: Acme shows no parts of a run"
+    assert (
+        TestAcme.inapplicable["test_steps_follow_the_run"] == "the engine lacks steps: Rocket shows no parts of a run"
+    )
     assert TestAcme.inapplicable["test_a_watch_tells_what_changes"] == "the adapter does not fill in Watches"
     assert TestAcme.test_a_watch_tells_what_changes is None  # so that pytest has nothing to collect, or to skip

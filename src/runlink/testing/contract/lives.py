@@ -12,7 +12,7 @@ from runlink.testing.host import FACTS, Crash
 
 S = ExecutionStatus
 
-_ACTIONS = ("start", "wait", "begin", "end", "fail", "cancel", "child", "retry", "rerun", "delete", "restart")
+_ACTIONS = ("start", "wait", "begin", "end", "fail", "cancel", "child", "short", "retry", "rerun", "delete", "restart")
 _NEEDS = {"child": "parents", "retry": "attempts", "rerun": "reruns", "delete": "deletion"}
 
 
@@ -89,6 +89,8 @@ def _act(world: World, what: str, which: int, seconds: float) -> None:
     ended = [run for run in engine.runs if run.status.is_ended]
     if what in ("start", "wait"):
         engine.start(pending=what == "wait")
+    elif what == "short":  # over within a second
+        engine.end(engine.start(), (S.COMPLETED, S.FAILED, S.CANCELLED)[which % 3])
     elif what == "restart":
         engine.restart()
     elif what == "child" and working:
