@@ -24,10 +24,12 @@ class Run(RepeatableLifecycle):
     correlation_id: str | None = None
     cancellation_reason: str | None = None
     error_summary: str | None = None
+    silent_since: datetime | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checked_id(self.automation_id, "automation_id")
+        self.silent_since = checked_optional_time(self.silent_since, "silent_since")
 
     def start(self, at: datetime | None = None) -> None:
         """Begin."""

@@ -95,8 +95,10 @@ runs = _entity(
     _status(),
     *_times(),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
-    # bookkeeping: when a Run whose instances have all ended may complete
+    sa.Column("silent_since", UtcDateTime),
+    # bookkeeping: when a Run whose instances have all ended may complete, and when it counts as silent without news
     sa.Column("quiet_until", UtcDateTime),
+    sa.Column("silent_at", UtcDateTime),
     sa.Index("ix_runs_correlation_id", "correlation_id"),
     sa.Index("ix_runs_automation_id", "automation_id"),
     sa.Index("ix_runs_status", "status", "id"),
@@ -106,6 +108,13 @@ sa.Index(
     runs.c.quiet_until,
     sqlite_where=runs.c.quiet_until.is_not(None),
     postgresql_where=runs.c.quiet_until.is_not(None),
+)
+
+sa.Index(
+    "ix_runs_silent_at",
+    runs.c.silent_at,
+    sqlite_where=runs.c.silent_at.is_not(None),
+    postgresql_where=runs.c.silent_at.is_not(None),
 )
 
 batch_executions = _entity(
@@ -208,6 +217,8 @@ run_orchestrations = _entity(
     _ref("orchestration_instance_id", "orchestration_instances"),
     sa.Column("attached_at", UtcDateTime, nullable=False),
     sa.Column("rule", sa.Text),
+    sa.Column("key", sa.Text),  # what the rule found in the instance
+    sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("run_id", "orchestration_instance_id"),
     sa.Index("ix_run_orchestrations_orchestration_instance_id", "orchestration_instance_id"),
 )
