@@ -20,6 +20,7 @@ from benchmarks.baselines import raw_driver
 from benchmarks.measure import Figure, compared, cpu, progress
 from runlink.application.decide import Read
 from runlink.application.ingest import ingest
+from runlink.application.policy import Policy
 from runlink.application.rules import Rules
 from runlink.application.settings import LinkRule
 from runlink.bootstrap import collect_less_often
@@ -112,7 +113,7 @@ def _baseline(database: Any, url: str, first: Any, second: Any) -> Iterator[tupl
     connection = database.connect(url)
     ids = [connection.execute(f"SELECT id FROM {table}").fetchone()[0] for table in ("engines", "automations")]
     context = raw_driver.Context(
-        *(getattr(found, "hex", found) for found in ids), ACTOR, RULE.name, timedelta(seconds=RULE.quiet_s)
+        *(getattr(found, "hex", found) for found in ids), ACTOR, RULE.name, timedelta(seconds=Policy().quiet_s)
     )
     connection.commit()
     write = raw_driver.write_sqlite if database.name == "sqlite" else raw_driver.write_postgresql

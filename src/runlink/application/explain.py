@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from runlink.application.conclude import conclude
 from runlink.application.errors import Missing
 from runlink.application.ports import UnitOfWork
-from runlink.application.rollup import conclude
 from runlink.application.rules import Rules
 
 MAX_INSTANCES = 1000

@@ -1,16 +1,17 @@
-"""Runs that are made and linked by people and programs, and Runs whose quiet time is over."""
+"""Runs that are made, moved and linked by people and programs; Runs whose quiet time is over, and silent ones."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from uuid import UUID
 
 from runlink.application.errors import Missing
 from runlink.application.link import Linking
 from runlink.application.ports import UnitOfWork
-from runlink.application.rollup import roll_up
+from runlink.application.rollup import roll_up, settle
 from runlink.application.rules import Rules
-from runlink.domain import Engine, OrchestrationInstance, Run, RunOrchestration
+from runlink.domain import Engine, OrchestrationInstance, Run, RunOrchestration, ValidationError
 
 
 def create_run(
@@ -35,6 +36,42 @@ def create_run(
         linking.link([], instances)
         _follow(uow, rules, linking, now)
     return uow.runs.get(run.id) or run
+
+
+class Move(StrEnum):
+    """What a person or a program may do to a Run."""
+
+    START = "start"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    REOPEN = "reopen"
+
+
+def move_run(
+    uow: UnitOfWork, rules: Rules, run_id: UUID, move: Move, *, reason: str | None = None, now: datetime
+) -> Run:
+    """Moves a Run by hand. One that is ended so is left alone by its instances; REOPEN hands it back to them.
+
+    `reason` goes with FAIL and CANCEL. Raises Missing, InvalidStateError, and ValidationError for a reason elsewhere.
+    """
+    if reason is not None and move not in (Move.FAIL, Move.CANCEL):
+        raise ValidationError(f"a reason goes with fail and cancel, not with {move}; leave it out")
+    found = uow.ledger.lock_runs([run_id])
+    if not found:
+        raise Missing(f"no run has the id {run_id}; see `runlink runs list`")
+    run = found[0]
+    if move is Move.REOPEN:
+        run.reopen(run.attempt + 1, at=now)
+    elif move in (Move.FAIL, Move.CANCEL):
+        getattr(run, move.value)(reason, at=now)
+    else:
+        getattr(run, move.value)(at=now)
+    uow.runs.update(run)
+    if run.status.is_ended:
+        settle(uow, run)
+    roll_up(uow, rules, [run_id], now)
+    return uow.runs.get(run_id) or run
 
 
 def link(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now: datetime) -> RunOrchestration:
@@ -72,6 +109,19 @@ def end_quiet_runs(uow: UnitOfWork, rules: Rules, now: datetime, *, limit: int =
     due = uow.ledger.quiet_runs(now, limit)
     roll_up(uow, rules, due, now, quiet_over=True)
     return len(due)
+
+
+def flag_silent_runs(uow: UnitOfWork, rules: Rules, now: datetime, *, limit: int = 200) -> int:
+    """Flags open Runs of which nothing was learnt for as long as their policy allows; returns how many."""
+    flagged = []
+    for automation_id, silent_after_s in rules.silence_limits().items():
+        since = now - timedelta(seconds=silent_after_s)
+        for run, last_news_at in uow.ledger.silent_runs(automation_id, since, limit):
+            run.flag_silent(last_news_at, at=now)
+            flagged.append(run)
+    uow.ledger.update_runs(flagged, uow.actor)
+    uow.ledger.insert_events([event for run in flagged for event in run.pull_events()], now)
+    return len(flagged)
 
 
 def _engine(uow: UnitOfWork, engine_id: UUID) -> Engine:

@@ -88,6 +88,7 @@ class Reports(WorkReports, StatusReports):
         automation: str | None = None,
         status: str | None = None,
         correlation_id: str | None = None,
+        silent: bool = False,
         before: UUID | None = None,
         limit: int = 50,
         since: datetime | None = None,
@@ -101,7 +102,7 @@ class Reports(WorkReports, StatusReports):
             .scalar_subquery()
         )
         names = ("correlation_id", "status", "attempt", "created_at", "started_at", "finished_at", "error_summary",
-                 "cancellation_reason", "quiet_until", "version")  # fmt: skip
+                 "cancellation_reason", "quiet_until", "silent_since", "version")  # fmt: skip
         query = (
             sa.select(_RUN.c.id, automations.c.name.label("automation"), *(_RUN.c[name] for name in names))
             .add_columns(count.label("instances"))
@@ -116,6 +117,8 @@ class Reports(WorkReports, StatusReports):
             query = query.where(_RUN.c.status == status.upper())
         if correlation_id is not None:
             query = query.where(_RUN.c.correlation_id == correlation_id)
+        if silent:
+            query = query.where(_RUN.c.silent_since.is_not(None))
         if before is not None:
             query = query.where(_RUN.c.id < before)
         if since is not None:

@@ -96,9 +96,8 @@ runs = _entity(
     *_times(),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.Column("silent_since", UtcDateTime),
-    # bookkeeping: when a Run whose instances have all ended may complete, and when it counts as silent without news
+    # bookkeeping: when a Run whose instances have all ended may complete
     sa.Column("quiet_until", UtcDateTime),
-    sa.Column("silent_at", UtcDateTime),
     sa.Index("ix_runs_correlation_id", "correlation_id"),
     sa.Index("ix_runs_automation_id", "automation_id"),
     sa.Index("ix_runs_status", "status", "id"),
@@ -108,13 +107,6 @@ sa.Index(
     runs.c.quiet_until,
     sqlite_where=runs.c.quiet_until.is_not(None),
     postgresql_where=runs.c.quiet_until.is_not(None),
-)
-
-sa.Index(
-    "ix_runs_silent_at",
-    runs.c.silent_at,
-    sqlite_where=runs.c.silent_at.is_not(None),
-    postgresql_where=runs.c.silent_at.is_not(None),
 )
 
 batch_executions = _entity(

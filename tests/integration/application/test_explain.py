@@ -23,7 +23,8 @@ def explained(world):
 
 
 def test_a_failed_run_is_explained(world, build, by_key, explained, minute):
-    by_key({"inherit": "parent", "name": "children"}, create_run=True, name="by parameter", expected=("app", "part"))
+    inherit = {"inherit": "parent", "name": "children"}
+    by_key(inherit, create_run=True, name="by parameter", policy={"expected": ("app", "part")})
     steps = (
         Step(external_id="s", name="compile", status=S.FAILED, native_status="FAILED", message="exit 2"),
     )  # fmt: skip
@@ -62,7 +63,7 @@ def test_a_failed_run_is_explained(world, build, by_key, explained, minute):
 
 
 def test_what_it_waits_for_is_said_while_it_is_open(world, build, by_key, explained):
-    by_key(create_run=True, expected=("app", "deploy"))
+    by_key(create_run=True, policy={"expected": ("app", "deploy")})
     world.see(build("1", "COMPLETED", run="r"))
     assert explained("r")["waiting"] == "expects deploy"
 

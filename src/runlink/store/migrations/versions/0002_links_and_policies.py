@@ -17,12 +17,3 @@ def upgrade() -> None:
     # until now a link without a rule was made by hand, and only a hand took one off
     op.execute("UPDATE run_orchestrations SET pinned = true WHERE rule IS NULL OR NOT is_active")
     op.add_column("runs", sa.Column("silent_since", UtcDateTime, nullable=True))
-    op.add_column("runs", sa.Column("silent_at", UtcDateTime, nullable=True))
-    op.create_index(
-        "ix_runs_silent_at",
-        "runs",
-        ["silent_at"],
-        unique=False,
-        sqlite_where=sa.text("silent_at IS NOT NULL"),
-        postgresql_where=sa.text("silent_at IS NOT NULL"),
-    )
