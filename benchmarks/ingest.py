@@ -151,7 +151,7 @@ _STATE = {
     "JOIN runs r ON r.id = k.run_id ORDER BY 1, 2",
     "runs": "SELECT correlation_id, status, started_at, finished_at, quiet_until, version, updated_by FROM runs "
     "ORDER BY 1",
-    "outbox": "SELECT type, occurred_at, recorded_at, data FROM outbox ORDER BY sequence",
+    "outbox": "SELECT type, occurred_at, recorded_at, data, actor FROM outbox ORDER BY sequence",
 }
 
 
@@ -173,8 +173,9 @@ def _plain(value: Any) -> Any:
 def _event(row: list[Any]) -> list[Any]:
     data = json.loads(row[3]) if isinstance(row[3], str) else row[3]
     random = ("orchestration_instance_id", "run_id", "run_orchestration_id", "engine_id", "automation_id")
-    kept = {k: v for k, v in data.items() if k not in (*random, "previous_status", "passed")}
-    return [*row[:3], sorted(kept.items())]
+    kept = {k: v for k, v in data.items() if k not in (*random, "previous_status", "passed", "because")}
+    because = {k: v for k, v in (data.get("because") or {}).items() if k not in random}
+    return [*row[:3], row[4], sorted(kept.items()), sorted(because.items())]
 
 
 def _compare(product: dict[str, list[Any]], baseline: dict[str, list[Any]]) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from runlink.application.policy import Policy
@@ -22,7 +22,8 @@ class Conclusion:
 
     waiting   why a Run without open instances does not end yet; `wait_s` is how long it waits without news, in seconds,
               None where no time helps
-    because   the instance that decides: the first failure, the last end, the first start
+    because   the instance that decides: the first failure, the last end, the open one that was begun last
+    first     the instance that started first
     """
 
     status: ExecutionStatus
@@ -32,6 +33,7 @@ class Conclusion:
     waiting: str | None = None
     wait_s: float | None = None
     because: Linked | None = None
+    first: Linked | None = None
 
 
 def conclude(linked: Sequence[Linked], policy: Policy, *, quiet_over: bool) -> Conclusion | None:
@@ -43,20 +45,22 @@ def conclude(linked: Sequence[Linked], policy: Policy, *, quiet_over: bool) -> C
     first = min(began, key=lambda one: (one.started_at, one.external_id)) if began else None
     started_at = first.started_at if first is not None else None
     harm = [one for one in count if _harms(one) and not policy.tolerates(one.workflow)]
-    is_open = any(not _ended(one) for one in count)
-    if is_open and not (policy.on_failure == "fail-fast" and _failing(harm)):
+    still_open = [one for one in count if not _ended(one)]
+    if still_open and not (policy.on_failure == "fail-fast" and _failing(harm)):
         begun = first is not None or any(one.status not in (_S.PENDING, _S.CANCELLED) for one in linked)
-        because = first or linked[0]
-        return Conclusion(status=_S.PROCESSING if begun else _S.PENDING, started_at=started_at, because=because)
+        because = max(still_open, key=lambda one: (str(one.started_at or one.queued_at or ""), one.external_id))
+        status = _S.PROCESSING if begun else _S.PENDING
+        return Conclusion(status=status, started_at=started_at, because=because, first=first)
     if harm:
-        return _ended_badly(harm, policy, started_at, last=_last_end(count), quiet_over=quiet_over)
+        concluded = _ended_badly(harm, policy, last=_last_end(count), quiet_over=quiet_over)
+        return replace(concluded, started_at=started_at, first=first)
     last = max(count, key=lambda one: (_end(one) is not None, str(_end(one)), one.external_id))
     waiting, wait_s = _waits(count, policy, quiet_over=quiet_over)
     if waiting is not None:
         return Conclusion(
-            status=_S.PROCESSING, started_at=started_at, waiting=waiting, wait_s=wait_s, because=first or last
+            status=_S.PROCESSING, started_at=started_at, waiting=waiting, wait_s=wait_s, because=last, first=first
         )
-    return Conclusion(status=_S.COMPLETED, started_at=started_at, finished_at=_end(last), because=last)
+    return Conclusion(status=_S.COMPLETED, started_at=started_at, finished_at=_end(last), because=last, first=first)
 
 
 def _waits(count: Sequence[Linked], policy: Policy, *, quiet_over: bool) -> tuple[str | None, float | None]:
@@ -74,7 +78,6 @@ def _waits(count: Sequence[Linked], policy: Policy, *, quiet_over: bool) -> tupl
 def _ended_badly(
     harm: Sequence[Linked],
     policy: Policy,
-    started_at: datetime | None,
     *,
     last: datetime | None,
     quiet_over: bool,
@@ -84,13 +87,11 @@ def _ended_badly(
     reason, because = _why(failing or harm, len(failing or harm))
     if failing and policy.retry_grace_s and policy.on_failure == "wait" and not quiet_over:
         waiting = f"for another try, {policy.retry_grace_s:g} s: {reason}"
-        return Conclusion(
-            status=_S.PROCESSING, started_at=started_at, waiting=waiting, wait_s=policy.retry_grace_s, because=because
-        )
+        return Conclusion(status=_S.PROCESSING, waiting=waiting, wait_s=policy.retry_grace_s, because=because)
     finished_at = last
     if failing and policy.on_failure == "fail-fast":
         finished_at = min((end for one in failing if (end := _end(one)) is not None), default=last)
-    return Conclusion(status=status, started_at=started_at, finished_at=finished_at, reason=reason, because=because)
+    return Conclusion(status=status, finished_at=finished_at, reason=reason, because=because)
 
 
 def _why(ones: Sequence[Linked], count: int) -> tuple[str, Linked]:

@@ -48,7 +48,7 @@ def roll_up(uow: UnitOfWork, rules: Rules, run_ids: Iterable[UUID], now: datetim
             events.extend(run.pull_events())
     uow.ledger.update_runs(changed, ACTOR)
     uow.ledger.set_quiet(quiet)
-    uow.ledger.insert_events(events, now)
+    uow.ledger.insert_events(events, now, ACTOR)
     for run in changed:
         if run.status in (_S.FAILED, _S.CANCELLED):
             settle(uow, run)
@@ -78,7 +78,7 @@ def apply(run: Run, conclusion: Conclusion, now: datetime) -> bool:
     if run.status.is_ended:
         run.reopen(run.attempt + 1, at=now, because=because)
     elif run.status is _S.PENDING and (target is not _S.CANCELLED or conclusion.started_at is not None):
-        run.start(at=conclusion.started_at or now, because=because)
+        run.start(at=conclusion.started_at or now, because=evidence(conclusion.first) or because)
     at = conclusion.finished_at or now
     if target is _S.COMPLETED:
         run.complete(at=at, because=because)

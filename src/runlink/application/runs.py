@@ -120,7 +120,7 @@ def flag_silent_runs(uow: UnitOfWork, rules: Rules, now: datetime, *, limit: int
             run.flag_silent(last_news_at, at=now)
             flagged.append(run)
     uow.ledger.update_runs(flagged, uow.actor)
-    uow.ledger.insert_events([event for run in flagged for event in run.pull_events()], now)
+    uow.ledger.insert_events([event for run in flagged for event in run.pull_events()], now, uow.actor)
     return len(flagged)
 
 
@@ -138,5 +138,5 @@ def _linking(uow: UnitOfWork, rules: Rules, engine: Engine, now: datetime) -> Li
 
 
 def _follow(uow: UnitOfWork, rules: Rules, linking: Linking, now: datetime) -> None:
-    uow.ledger.insert_events(linking.events, now)
+    uow.ledger.insert_events(linking.events, now, uow.actor)
     roll_up(uow, rules, linking.touched, now)

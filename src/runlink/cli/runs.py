@@ -145,21 +145,35 @@ def list_(
 
 @app.command()
 def show(
-    context: typer.Context, run: RunArgument, automation: AutomationOption = None, form: OutputOption = Output.TABLE
+    context: typer.Context,
+    run: RunArgument,
+    automation: AutomationOption = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", metavar="TIME", help="What was known then: a date or time in UTC, or 7d, 12h, 30m ago."
+        ),
+    ] = None,
+    form: OutputOption = Output.TABLE,
 ) -> None:
-    """Explain a Run: its instances and what was observed of them when, the rule of each link, and why it failed."""
+    """Explain a Run: a timeline across engines, what caused each of its statuses, the rule of each link, and doubts."""
     from runlink.application.explain import explain
 
+    then = moment(as_of) if as_of else None
     with session.record(context) as runlink:
         rules = runlink.rules()
         with runlink.store.reading() as uow:
-            told = explain(uow, rules, lookup.run_id(uow, run, automation))
+            told = explain(uow, rules, lookup.run_id(uow, run, automation), now=runlink.now(), as_of=then)
     if form is Output.JSON:
         output.write_json(told)
         return
+    from runlink.cli.bars import draw_bars
     from runlink.cli.drawing import draw_run
 
-    output.stdout().print(draw_run(told))
+    console = output.stdout()
+    console.print(draw_bars(told["timeline"], min(console.width, 120)), soft_wrap=True)
+    console.print()
+    console.print(draw_run(told))
 
 
 def _move(context: typer.Context, text: str, automation: str | None, move: str, reason: str | None = None) -> None:

@@ -204,9 +204,9 @@ class RunLedger:
             found.append([kind.from_row(row) for row in self._connection.execute(query.order_by(kind.table.c.id))])
         return found[0], found[1]
 
-    def insert_events(self, events: Sequence[DomainEvent], recorded_at: datetime) -> None:
+    def insert_events(self, events: Sequence[DomainEvent], recorded_at: datetime, actor: str) -> None:
         """Events to the outbox, in order."""
-        outbox.insert_events(self._connection, events, recorded_at)
+        outbox.insert_events(self._connection, events, recorded_at, actor)
 
     def engine_names(self, ids: Sequence[UUID]) -> dict[UUID, str]:
         """Names of engines by id."""

@@ -17,14 +17,14 @@ from runlink.domain import DomainEvent
 from runlink.store import tables
 from runlink.store.bulk import Bulk
 
-_COLUMNS = ("type", "run_id", "occurred_at", "recorded_at", "data")
+_COLUMNS = ("type", "run_id", "occurred_at", "recorded_at", "data", "actor")
 _encode = msgspec.json.Encoder().encode
 
 
-def insert_events(connection: sa.Connection, events: Iterable[DomainEvent], recorded_at: datetime) -> None:
-    """Events to the outbox, in order."""
+def insert_events(connection: sa.Connection, events: Iterable[DomainEvent], recorded_at: datetime, actor: str) -> None:
+    """Events to the outbox, in order; `actor` is who wrote what they tell of."""
     rows = [
-        (event.type, getattr(event, "run_id", None), event.occurred_at, recorded_at, _encode(event).decode())
+        (event.type, getattr(event, "run_id", None), event.occurred_at, recorded_at, _encode(event).decode(), actor)
         for event in events
     ]
     Bulk(connection).insert(tables.outbox, _COLUMNS, rows)
@@ -54,7 +54,13 @@ class Outbox:
         table = tables.outbox
         query = (
             sa.select(
-                table.c.sequence, table.c.type, table.c.occurred_at, table.c.position, table.c.run_id, table.c.data
+                table.c.sequence,
+                table.c.type,
+                table.c.occurred_at,
+                table.c.position,
+                table.c.run_id,
+                table.c.data,
+                table.c.actor,
             )
             .where(table.c.position > position)
             .order_by(table.c.position)
@@ -67,6 +73,7 @@ class Outbox:
                 "occurred_at": row.occurred_at.isoformat(),
                 "position": row.position,
                 "run_id": None if row.run_id is None else str(row.run_id),
+                "actor": row.actor,
                 "data": row.data,
             }
             for row in self._connection.execute(query)

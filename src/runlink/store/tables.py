@@ -339,6 +339,7 @@ outbox = sa.Table(
     sa.Column("occurred_at", UtcDateTime, nullable=False),
     sa.Column("recorded_at", UtcDateTime, nullable=False),
     sa.Column("data", Json, nullable=False),
+    sa.Column("actor", sa.String(200)),  # who wrote what the event tells of
     sa.UniqueConstraint("position"),
     sa.Index("ix_outbox_run_id", "run_id", "sequence"),
     sa.Index("ix_outbox_recorded_at", "recorded_at"),
