@@ -221,6 +221,17 @@ class Reports(Protocol):
         limit: int = 50,
         instance_ids: Sequence[UUID] | None = None,
     ) -> list[dict[str, Any]]: ...
+    def runs(
+        self,
+        *,
+        automation: str | None = None,
+        status: str | None = None,
+        correlation_id: str | None = None,
+        silent: bool = False,
+        before: UUID | None = None,
+        limit: int = 50,
+        since: datetime | None = None,
+    ) -> list[dict[str, Any]]: ...
     def links(self, *, run_id: UUID | None = None, instance_id: UUID | None = None) -> list[dict[str, Any]]: ...
     def attempts(self, instance_ids: Sequence[UUID]) -> list[dict[str, Any]]: ...
     def steps(self, instance_ids: Sequence[UUID]) -> list[dict[str, Any]]: ...

@@ -9,9 +9,11 @@ from uuid import UUID
 from runlink.application.errors import Missing
 from runlink.application.link import Linking
 from runlink.application.ports import UnitOfWork
+from runlink.application.problems import suggestion
 from runlink.application.rollup import roll_up, settle
 from runlink.application.rules import Rules
-from runlink.domain import Engine, OrchestrationInstance, Run, RunOrchestration, ValidationError
+from runlink.application.settings import Settings
+from runlink.domain import Automation, Engine, OrchestrationInstance, Run, RunOrchestration, ValidationError
 
 
 def create_run(
@@ -36,6 +38,50 @@ def create_run(
         linking.link([], instances)
         _follow(uow, rules, linking, now)
     return uow.runs.get(run.id) or run
+
+
+def create_run_of(
+    uow: UnitOfWork, settings: Settings, automation: str, *, correlation_id: str | None = None, now: datetime
+) -> Run:
+    """A new Run of the automation with this name or id; one that the configuration names is made when it is missing.
+
+    Raises Missing for any other.
+    """
+    named = settings.named_automations()
+    known = uow.ledger.automation_ids({*named, automation})
+    if automation in named and automation not in known:
+        made = Automation(name=automation)
+        uow.automations.add(made)
+        known[automation] = made.id
+    chosen = known[automation] if automation in known else find_automation(uow, automation).id
+    rules = Rules(settings.links, known, settings.automations)
+    return create_run(uow, rules, chosen, correlation_id=correlation_id, now=now)
+
+
+def find_automation(uow: UnitOfWork, text: str) -> Automation:
+    """An active automation by its name or id. Raises Missing, with the nearest name."""
+    found = uow.automations.list(name=text, limit=1)
+    wanted = _as_id(text)
+    by_id = uow.automations.get(wanted) if wanted is not None and not found else None
+    if found or by_id is not None:
+        return found[0] if found else by_id  # type: ignore[return-value]
+    near = suggestion(text, (known.name for known in uow.automations.list(limit=1000)))
+    raise Missing(f"no automation is called {text!r}{near}; `runlink automations create` makes one")
+
+
+def find_run(uow: UnitOfWork, text: str, automation: str | None = None) -> UUID:
+    """A Run by its id or its correlation id. Raises Missing, and ValidationError where several have that key."""
+    found = _as_id(text)
+    if found is not None and uow.runs.get(found) is not None:
+        return found
+    rows = uow.reports.runs(correlation_id=text, automation=automation, limit=10)
+    if not rows:
+        raise Missing(f"no run has the id or correlation id {text!r}; see `runlink runs list`")
+    if len(rows) > 1:
+        choice = "".join(f"\n  {row['id']}  {row['automation']}  {row['status']}" for row in rows)
+        raise ValidationError(f"more than one run has the id or correlation id {text!r}; give the id:{choice}")
+    only: UUID = rows[0]["id"]
+    return only
 
 
 class Move(StrEnum):
@@ -122,6 +168,13 @@ def flag_silent_runs(uow: UnitOfWork, rules: Rules, now: datetime, *, limit: int
     uow.ledger.update_runs(flagged, uow.actor)
     uow.ledger.insert_events([event for run in flagged for event in run.pull_events()], now, uow.actor)
     return len(flagged)
+
+
+def _as_id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _engine(uow: UnitOfWork, engine_id: UUID) -> Engine:

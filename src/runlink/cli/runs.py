@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
 
 import typer
 
@@ -21,7 +20,6 @@ from runlink.cli.options import (
 from runlink.cli.output import Output
 
 if TYPE_CHECKING:
-    from runlink.application.rules import Rules
     from runlink.bootstrap import Runlink
     from runlink.domain import Run
     from runlink.store import SqlUnitOfWork
@@ -191,25 +189,9 @@ def _move(context: typer.Context, text: str, automation: str | None, move: str, 
 
 
 def _create(uow: SqlUnitOfWork, runlink: Runlink, name: str, key: str | None) -> Run:
-    from runlink.application.runs import create_run
+    from runlink.application.runs import create_run_of
 
-    rules, automation_id = _known_automation(uow, runlink, name)
-    return create_run(uow, rules, automation_id, correlation_id=key, now=runlink.now())
-
-
-def _known_automation(uow: SqlUnitOfWork, runlink: Runlink, name: str) -> tuple[Rules, UUID]:
-    """The automation and the rules; one that the configuration names is made when it is missing, as `serve` would."""
-    from runlink.application.rules import Rules
-    from runlink.domain import Automation
-
-    named = runlink.settings.named_automations()
-    known = uow.ledger.automation_ids({*named, name})
-    if name in named and name not in known:
-        made = Automation(name=name)
-        uow.automations.add(made)
-        known[name] = made.id
-    chosen = known[name] if name in known else lookup.automation(uow, name).id
-    return Rules(runlink.settings.links, known, runlink.settings.automations), chosen
+    return create_run_of(uow, runlink.settings, name, correlation_id=key, now=runlink.now())
 
 
 def _wait(runlink: Runlink, run: Run, timeout_s: float | None) -> Run:
