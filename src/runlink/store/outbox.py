@@ -96,6 +96,11 @@ class Outbox:
         position = int(self._connection.execute(last).scalar_one())
         self._connection.execute(sa.insert(tables.subscribers), {"name": name, "position": position, "failures": 0})
 
+    def subscribers(self) -> list[dict[str, Any]]:
+        """Every subscriber: `name`, `position`, `failures` in a row, `retry_at`, `last_error`."""
+        query = sa.select(tables.subscribers).order_by(tables.subscribers.c.name)
+        return [dict(row) for row in self._connection.execute(query).mappings()]
+
     def position(self, name: str, now: datetime) -> int | None:
         """The position a subscriber has reached; None while it waits after a failure, or has no place."""
         table = tables.subscribers
