@@ -37,6 +37,7 @@ def reference() -> str:
         parts += _section(f'[engines.NAME], type "{name}"', adapter.config_schema)
     parts += _section("[[links]]", schema["$defs"]["link"])
     parts += _section("[retention]", sections["retention"])
+    parts += _section("[server]", sections["server"])
     parts += _section("[plugins]", sections["plugins"])
     return "\n".join(parts).rstrip() + "\n"
 

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from runlink.cli import (
+    access,
     db,
     engines,
     executions,
@@ -41,7 +42,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (init, validate, serve, sync, status, engines, instances, runs, links, work, executions, plugins, db):
+for module in (
+    init,
+    validate,
+    serve,
+    sync,
+    status,
+    engines,
+    instances,
+    runs,
+    links,
+    work,
+    executions,
+    plugins,
+    access,
+    db,
+):
     module.register(app)
 
 

@@ -17,6 +17,7 @@ def diff(old: Settings, new: Settings) -> list[str]:
         *_engines(old.engines, new.engines),
         *_links(old.links, new.links),
         *_fields("retention", old.retention, new.retention),
+        *_server(old, new),
         *_plugins(old, new),
     ]
 
@@ -62,6 +63,10 @@ def _links(old: tuple[LinkRule, ...], new: tuple[LinkRule, ...]) -> Iterator[str
             yield f"links {name!r}: added"
     if [n for n in before if n in after] != [n for n in after if n in before]:
         yield "links: the order of the rules changed"
+
+
+def _server(old: Settings, new: Settings) -> Iterator[str]:
+    yield from (f"{line} (needs a restart)" for line in _fields("server", old.server, new.server))
 
 
 def _plugins(old: Settings, new: Settings) -> Iterator[str]:

@@ -62,19 +62,34 @@ def told(store, position=0, limit=500):
         return [(event["position"], event["data"]["correlation_id"]) for event in uow.outbox.after(position, limit)]
 
 
-def test_an_event_without_a_position_is_not_handed_on(store, tell):
+def test_on_sqlite_an_event_is_placed_as_it_is_written(new_url, started, t0):
+    """Its transactions follow each other, whatever process they are of."""
+    store = open_store(new_url("sqlite"))
+    with store.unit_of_work() as uow:
+        insert_events(uow.connection, [started("a"), started("b")], t0)
+        insert_events(uow.connection, [started("c")], t0)
+    assert told(store) == [(1, "a"), (2, "b"), (3, "c")]
+    assert placed(store) == 0
+    store.close()
+
+
+def test_an_event_without_a_position_is_not_handed_on(new_url, started, t0):
+    store = open_store(new_url("postgresql"))
+
     def waits():
         with store.reading() as uow:
             return uow.outbox.has_unplaced()
 
     assert not waits()
-    tell("a")
+    with store.unit_of_work() as uow:
+        insert_events(uow.connection, [started("a")], t0)
     assert waits()
     assert told(store) == []
     assert placed(store) == 1
     assert not waits()
     assert placed(store) == 0
     assert told(store) == [(1, "a")]
+    store.close()
 
 
 def test_positions_follow_the_commits_also_when_an_earlier_transaction_commits_later(new_url, started, t0):

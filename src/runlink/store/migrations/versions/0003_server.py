@@ -66,8 +66,22 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_at", "audit", ["at"], unique=False)
     op.create_index("ix_audit_subject_id", "audit", ["subject_id", "id"], unique=False)
-    op.execute(  # on SQLite events are placed as they are written from now on: those that wait come before
-        "UPDATE outbox SET position = (SELECT coalesce(max(position), 0) FROM outbox)"
-        " + (SELECT count(*) FROM outbox AS earlier WHERE earlier.position IS NULL"
-        " AND earlier.sequence <= outbox.sequence) WHERE position IS NULL"
-    )
+    _place_waiting_events()
+
+
+def _place_waiting_events() -> None:
+    """On SQLite events are placed as they are written from now on: those that wait come before."""
+    outbox = sa.table("outbox", sa.column("sequence"), sa.column("position"))
+    connection = op.get_bind()
+    last = connection.execute(sa.select(sa.func.coalesce(sa.func.max(outbox.c.position), 0))).scalar_one()
+    waiting = connection.execute(
+        sa.select(outbox.c.sequence).where(outbox.c.position.is_(None)).order_by(outbox.c.sequence)
+    ).scalars()
+    rows = [{"waiting": sequence, "place": last + place} for place, sequence in enumerate(waiting, start=1)]
+    if rows:
+        connection.execute(
+            sa.update(outbox)
+            .where(outbox.c.sequence == sa.bindparam("waiting"))
+            .values(position=sa.bindparam("place")),
+            rows,
+        )
