@@ -38,6 +38,7 @@ def reference() -> str:
     parts += _section("[[links]]", schema["$defs"]["link"])
     parts += _section("[automations.NAME]", schema["$defs"]["automation"])
     parts += _section("[retention]", sections["retention"])
+    parts += _section("[server]", sections["server"])
     parts += _section("[plugins]", sections["plugins"])
     return "\n".join(parts).rstrip() + "\n"
 

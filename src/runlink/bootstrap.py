@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from runlink import config
 from runlink.application.registry import Registered, register
@@ -23,6 +25,7 @@ from runlink.daemon import Daemon, EngineFeed, Progress
 from runlink.daemon.relay import Relay
 from runlink.hosting import HostedAdapter, PluginHost, UnknownEngineType, build_adapter, check_options
 from runlink.hosting.secrets import resolve
+from runlink.http import HttpServer, ServerRefused, Service, create_app
 from runlink.spi import Watches
 from runlink.store import SqlStore, open_store
 from runlink.store.daemon_lock import is_held
@@ -55,6 +58,12 @@ def load_plugins(settings: Settings | None = None, disabled: tuple[str, ...] = (
     """Every plugin that is installed and not disabled."""
     off = settings.disabled_plugins if settings is not None else frozenset()
     return PluginHost.load(disabled=[*disabled, *off])
+
+
+def plugin_rows(plugins: PluginHost) -> list[dict[str, Any]]:
+    """Every plugin that was found: what each can do, and for a refused one why."""
+    names = ("name", "distribution", "version", "engine_types", "capabilities", "refused")
+    return [{name: getattr(plugin, name) for name in names} for plugin in plugins.plugins]
 
 
 def check_engines(settings: Settings, plugins: PluginHost) -> None:
@@ -190,6 +199,33 @@ class Runlink:
         """The daemon for the present configuration."""
         feeds = self.feeds(registered, fence)
         return Daemon(self.store, self.settings, registered.rules, feeds, self.relay(fence), now=self.now, fence=fence)
+
+    def server(self, daemon: Daemon) -> HttpServer | None:
+        """The server beside the daemon, answering; None when it is switched off. Raises ServerRefused."""
+        settings = self.settings.server
+        if not settings.enabled:
+            return None
+        with self.store.reading() as uow:
+            if not ip_address(settings.address[0]).is_loopback and not uow.access.has_valid(self.now()):
+                raise ServerRefused(
+                    f"server.listen: {settings.listen} is reached from other machines, and there is no token that "
+                    "could keep anybody out; make one with `runlink tokens create`"
+                )
+        server = HttpServer(settings)
+        service = Service(
+            store=self.store,
+            settings=settings,
+            now=self.now,
+            rules=lambda: daemon.rules,
+            feeds=daemon.health_rows,
+            plugins=self.plugin_rows,
+        )
+        server.start(create_app(service, on_hub=server.on_hub))
+        return server
+
+    def plugin_rows(self) -> list[dict[str, Any]]:
+        """What was brought, a row for each plugin."""
+        return plugin_rows(self.plugins)
 
     def reload(self, daemon: Daemon, fence: int) -> list[str]:
         """Reads the file again and gives it to the daemon; returns what changed, a line each.

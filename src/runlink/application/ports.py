@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+from runlink.application.access import Token
 from runlink.domain import (
     Automation,
     Batch,
@@ -246,6 +247,32 @@ class Reports(Protocol):
     def feeds(self, engines: Sequence[str]) -> list[dict[str, Any]]: ...
 
 
+class Access(Protocol):
+    """Tokens and sessions."""
+
+    def add_token(self, token: Token, digest: bytes) -> None: ...
+    def token(self, digest: bytes) -> Token | None: ...
+    def valid_token(self, name: str) -> Token | None: ...
+    def revoke(self, token_id: UUID, now: datetime) -> None: ...
+    def add_session(self, digest: bytes, token_id: UUID, now: datetime, expires_at: datetime) -> None: ...
+    def end_sessions(self, before: datetime) -> None: ...
+
+
+class Audit(Protocol):
+    """Who changed what."""
+
+    def add(
+        self,
+        action: str,
+        subject_type: str,
+        subject_id: UUID | None,
+        at: datetime,
+        *,
+        address: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None: ...
+
+
 class UnitOfWork(Protocol):
     """One transaction: repositories for single entities, the ledger for bulk."""
 
@@ -275,6 +302,10 @@ class UnitOfWork(Protocol):
     def ledger(self) -> Ledger: ...
     @property
     def reports(self) -> Reports: ...
+    @property
+    def access(self) -> Access: ...
+    @property
+    def audit(self) -> Audit: ...
 
 
 class Store(Protocol):

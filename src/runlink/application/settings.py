@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,6 +90,41 @@ class Retention:
     observations_days: float = 90.0
     outbox_days: float = 14.0
     quarantine_days: float = 30.0
+    audit_days: float = 365.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """The `[server]` table.
+
+    listen            ADDRESS:PORT; port 0 leaves the choice to the system
+    public_url        what people and engines call it by, where that is another address: a proxy's
+    trusted_proxies   addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed
+    auth              "required", or "local": on loopback, reading is free for whoever is on this machine
+    requests_per_minute   of one token, or of one address without; twice as many may come at once
+    """
+
+    enabled: bool = True
+    listen: str = "127.0.0.1:8765"
+    public_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    auth: str = "local"
+    session_ttl_s: float = 43200.0
+    requests_per_minute: int = 1200
+    max_body_bytes: int = 1 << 20
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is reached from this machine alone, as far as is known: no other address, nobody in between."""
+        return ip_address(self.address[0]).is_loopback and not self.public_url and not self.trusted_proxies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +140,7 @@ class Settings:
     links: tuple[LinkRule, ...] = ()
     automations: Mapping[str, Policy] = field(default_factory=dict)
     retention: Retention = field(default_factory=Retention)
+    server: ServerSettings = field(default_factory=ServerSettings)
     disabled_plugins: frozenset[str] = frozenset()
     path: Path | None = None
 

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from runlink.cli import (
+    access,
     db,
     doctor,
     engines,
@@ -56,6 +57,7 @@ for module in (
     work,
     executions,
     plugins,
+    access,
     db,
 ):
     module.register(app)

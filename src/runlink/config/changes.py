@@ -19,6 +19,7 @@ def diff(old: Settings, new: Settings) -> list[str]:
         *_links(old.links, new.links),
         *_automations(old.automations, new.automations),
         *_fields("retention", old.retention, new.retention),
+        *_server(old, new),
         *_plugins(old, new),
     ]
 
@@ -71,6 +72,10 @@ def _automations(old: Mapping[str, Policy], new: Mapping[str, Policy]) -> Iterat
     for name in [*old, *(name for name in new if name not in old)]:
         at = toml_path(("automations", name))
         yield from _fields(at, old.get(name, default), new.get(name, default))
+
+
+def _server(old: Settings, new: Settings) -> Iterator[str]:
+    yield from (f"{line} (needs a restart)" for line in _fields("server", old.server, new.server))
 
 
 def _plugins(old: Settings, new: Settings) -> Iterator[str]:

@@ -16,6 +16,7 @@ from runlink.config.engines import engine_problems, engine_settings, number_prob
 from runlink.config.errors import ConfigError
 from runlink.config.links import link_problems, link_rule
 from runlink.config.schema import base_validator
+from runlink.config.server import server_problems, server_settings
 from runlink.config.store import store_problems, store_url
 
 DEFAULT_NAME: Final = "runlink.toml"
@@ -70,6 +71,7 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
     yield from problems(base_validator().iter_errors(document))
     yield from number_problems(document, ())
     yield from store_problems(_table(document, "store"))
+    yield from server_problems(_table(document, "server"))
     engines = _table(document, "engines")
     former: dict[str, str] = {}
     for name, table in engines.items():
@@ -118,6 +120,7 @@ def _settings(document: Mapping[str, Any], path: Path) -> Settings:
         links=tuple(link_rule(index, t) for index, t in enumerate(document.get("links", ()))),
         automations={name: policy(t) for name, t in _table(document, "automations").items()},
         retention=Retention(**{k: float(v) for k, v in _table(document, "retention").items()}),
+        server=server_settings(_table(document, "server"), folder),
         disabled_plugins=frozenset(n.lower() for n in _table(document, "plugins").get("disabled", ())),
         path=path,
     )

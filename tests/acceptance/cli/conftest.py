@@ -104,6 +104,7 @@ class Place:
         """Writes the configuration: `engines` are (name, engine)."""
         others = [p.name for p in importlib.metadata.entry_points(group="runlink") if p.name != "acme"]
         text = f"[plugins]\ndisabled = {sorted(set(others))}\n"
+        text += '[server]\nlisten = "127.0.0.1:0"\n'  # many run at a time
         for name, engine in engines:
             url = engine if isinstance(engine, str) else engine.url
             text += f'[engines.{name}]\ntype = "acme"\nurl = "{url}"\ntoken = {{ env = "ACME_TOKEN" }}\n'
