@@ -1,4 +1,4 @@
-"""What the rules say of instances, before any Run is looked for: keys, and values to know parents by. `link` comes here.
+"""What the rules say of instances before any Run is looked for: keys, and values to know parents by. `link` comes here.
 
 A rule that fails on one instance fails on that one alone: it is noted, and everything else goes on.
 """
@@ -86,10 +86,8 @@ def _claim(rules: Rules, ready: ReadyRule, asked: Asked, found: Claims) -> None:
     rule = ready.rule
     if rule.run_key is not None and rule.automation in rules.automations:
         for key in ready.keys(asked):
-            keys, created_by = (key,), None
-            if rule.create_run:
-                correlation_id, created_by = ready.new_run(asked, key)
-                keys = (key,) if correlation_id == key else (key, correlation_id)
+            correlation_id, created_by = ready.new_run(asked, key) if rule.create_run else (key, None)
+            keys = (key,) if correlation_id == key else (key, correlation_id)
             found.keys.append(Claim(asked.instance, ready, rules.automations[rule.automation], keys, created_by))
     if rule.parent is not None:
         values = ready.asks(asked)

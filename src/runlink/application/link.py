@@ -15,7 +15,7 @@ from runlink.application.ports import Ledger, RunTimes, WaitingKey
 from runlink.application.rules import Asked, ReadyRule, Rules
 from runlink.domain import DomainEvent, Engine, OrchestrationInstance, Run, RunOrchestration
 
-_MAX_DEPTH = 100  # of a chain of parents: an engine that tells of a circle must not hang us
+MAX_DEPTH = 100  # of a chain of parents: an engine that tells of a circle must not hang us
 
 
 class Linking:
@@ -26,7 +26,14 @@ class Linking:
     """
 
     def __init__(
-        self, ledger: Ledger, rules: Rules, *, engines: Iterable[Engine] = (), actor: str, now: datetime, make_runs: bool
+        self,
+        ledger: Ledger,
+        rules: Rules,
+        *,
+        engines: Iterable[Engine] = (),
+        actor: str,
+        now: datetime,
+        make_runs: bool,
     ) -> None:
         self._ledger = ledger
         self._rules = rules
@@ -64,10 +71,13 @@ class Linking:
         link = found or RunOrchestration.attach(
             run_id=run_id, orchestration_instance_id=instance_id, pinned=True, at=self._now, by=self._actor
         )
-        if link.pin(linked=linked, at=self._now, by=self._actor) and found is not None:
-            self._changed_links[link.id] = link
+        changed = link.pin(linked=linked, at=self._now, by=self._actor)
         if found is None:
             self._new_links.append(link)
+            if not linked:
+                link.pull_events()  # they never were linked: there is nothing to tell
+        elif changed:
+            self._changed_links[link.id] = link
         self._stored[instance_id, run_id] = link
         (self._runs_of[instance_id].add if linked else self._runs_of[instance_id].discard)(run_id)
         self.touched.add(run_id)
@@ -104,20 +114,15 @@ class Linking:
         wanted: dict[UUID, list[Claim]] = {}
         for claim in claims:
             wanted.setdefault(claim.automation_id, []).append(claim)
-        newly = []
+        newly: list[OrchestrationInstance] = []
         for automation_id, mine in wanted.items():
             runs = self._ledger.runs_by_key(automation_id, list(dict.fromkeys(k for claim in mine for k in claim.keys)))
-            missing = []
-            for claim in mine:
-                if not self._take(claim, runs, newly):
-                    missing.append(claim)
+            missing = [claim for claim in mine if not self._take(claim, runs, newly)]
             if missing:
                 self._without_run(automation_id, missing, newly)
         return newly
 
-    def _take(
-        self, claim: Claim, runs: Mapping[str, Sequence[RunTimes]], newly: list[OrchestrationInstance]
-    ) -> bool:
+    def _take(self, claim: Claim, runs: Mapping[str, Sequence[RunTimes]], newly: list[OrchestrationInstance]) -> bool:
         """Whether a Run was found for it, and the two are linked."""
         for key in claim.keys:
             run_id = nearest(claim.instance, runs.get(key, ()), claim.ready.rule.within_s)
@@ -127,9 +132,7 @@ class Linking:
                 return True
         return False
 
-    def _without_run(
-        self, automation_id: UUID, claims: Sequence[Claim], newly: list[OrchestrationInstance]
-    ) -> None:
+    def _without_run(self, automation_id: UUID, claims: Sequence[Claim], newly: list[OrchestrationInstance]) -> None:
         # a Run that is being made elsewhere for one of these keys: wait for it, then look again
         self._ledger.lock_automations([automation_id])
         runs = self._ledger.runs_by_key(automation_id, list(dict.fromkeys(k for claim in claims for k in claim.keys)))
@@ -211,14 +214,16 @@ class Linking:
                 name = one.parent_external_id or ""
                 if name in parents:
                     pairs.append((one.id, parents[name].id, ready.rule.name, name))
-        for kin in self._ledger.kin(list(looking), "child"):
-            if self._may_inherit(by_id[kin.child_id], kin.topic):
-                pairs.append((kin.child_id, kin.parent_id, self._rules.by_topic[kin.topic].rule.name, kin.value))
+        pairs += [
+            (kin.child_id, kin.parent_id, self._rules.by_topic[kin.topic].rule.name, kin.value)
+            for kin in self._ledger.kin(list(looking), "child")
+            if self._may_inherit(by_id[kin.child_id], kin.topic)
+        ]
         self._remember([parent_id for _, parent_id, _, _ in pairs])
         return [by_id[child_id] for child_id in self._inherit(pairs)]
 
     def _to_children(self, parents: Sequence[OrchestrationInstance]) -> None:
-        for _ in range(_MAX_DEPTH):
+        for _ in range(MAX_DEPTH):
             if not parents or not (self._rules.inherits or self._rules.by_topic):
                 return
             parents = self._heirs_of(parents)

@@ -11,7 +11,16 @@ from uuid import UUID
 
 from jmespath.exceptions import JMESPathError
 
-from runlink.application.keys import KeyOf, RuleFailed, as_key, as_values, compile_key, compile_template, observation, view
+from runlink.application.keys import (
+    KeyOf,
+    RuleFailed,
+    as_key,
+    as_values,
+    compile_key,
+    compile_template,
+    observation,
+    view,
+)
 from runlink.application.settings import KeyHook, KeyTemplate, LinkRule, NewRun, ParentRule
 from runlink.domain import Engine, OrchestrationInstance
 from runlink.spi import Observation

@@ -17,10 +17,13 @@ from runlink.cli import (
     db,
     engines,
     executions,
+    inbox,
     init,
     instances,
     links,
+    plan,
     plugins,
+    relink,
     runs,
     serve,
     status,
@@ -41,7 +44,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (init, validate, serve, sync, status, engines, instances, runs, links, work, executions, plugins, db):
+for module in (
+    init,
+    validate,
+    plan,
+    serve,
+    sync,
+    status,
+    engines,
+    instances,
+    runs,
+    inbox,
+    links,
+    relink,
+    work,
+    executions,
+    plugins,
+    db,
+):
     module.register(app)
 
 

@@ -38,9 +38,7 @@ def upgrade() -> None:
         sa.Column("rule", sa.Text(), nullable=False),
         sa.Column("automation_id", sa.Uuid(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["automation_id"], ["automations.id"], name=op.f("fk_waiting_keys_automation_id")
-        ),
+        sa.ForeignKeyConstraint(["automation_id"], ["automations.id"], name=op.f("fk_waiting_keys_automation_id")),
         sa.ForeignKeyConstraint(
             ["instance_id"], ["orchestration_instances.id"], name=op.f("fk_waiting_keys_instance_id")
         ),
