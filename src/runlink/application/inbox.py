@@ -124,7 +124,8 @@ def _apart(uow: UnitOfWork, instance_ids: Sequence[UUID]) -> set[tuple[UUID, UUI
 
 
 def _began(row: Mapping[str, Any]) -> datetime | None:
-    began: datetime | None = row["queued_at"] or row["started_at"]
+    """As told, else when it was last seen."""
+    began: datetime | None = row["queued_at"] or row["started_at"] or row["observed_at"]
     return began
 
 

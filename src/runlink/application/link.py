@@ -116,7 +116,8 @@ class Linking:
             wanted.setdefault(claim.automation_id, []).append(claim)
         newly: list[OrchestrationInstance] = []
         for automation_id, mine in wanted.items():
-            runs = self._ledger.runs_by_key(automation_id, list(dict.fromkeys(k for claim in mine for k in claim.keys)))
+            keys = list(dict.fromkeys(key for claim in mine for key in claim.keys))
+            runs = self._ledger.runs_by_key(automation_id, keys, timed=self._rules.windowed)
             missing = [claim for claim in mine if not self._take(claim, runs, newly)]
             if missing:
                 self._without_run(automation_id, missing, newly)

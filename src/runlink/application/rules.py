@@ -197,6 +197,7 @@ class Rules:
         self._by_workflow: dict[tuple[str, str, str], _Selection] = {}
         self.by_name = {ready.rule.name: ready for ready in self._ready}
         self.by_topic = {ready.topic: ready for ready in self._ready if ready.topic}
+        self.windowed = any(rule.within_s is not None for rule in self.rules)
         self.inherits = any(rule.inherit is not None for rule in self.rules)
 
     def with_linkers(self, linkers: Mapping[str, Linker]) -> Rules:

@@ -166,6 +166,7 @@ def rule_for(
     return "\n".join(lines) + "\n"
 
 
+_GIVEN: Final = ("parameters.", "labels.", "metadata.")
 _ORDER: Final = ("name", "engine", "workflow", "automation", "run_key", "inherit")
 
 
@@ -180,17 +181,18 @@ def _key(values: Mapping[str, str], run: Candidate) -> tuple[str | dict[str, str
 
 
 def _template(values: Mapping[str, str], text: str) -> str | None:
-    """The correlation id put together of what is in the instance; at least half of it must be found there."""
+    """The correlation id put together of what was given to the instance; at least a third of it must be found there."""
     parts: list[tuple[str, bool]] = [(text, False)]  # (text, whether it is a placeholder)
     found = 0
-    for path, value in sorted(values.items(), key=lambda pair: -len(pair[1])):
+    given = [(path, value) for path, value in values.items() if path.startswith(_GIVEN)]
+    for path, value in sorted(given, key=lambda pair: -len(pair[1])):
         for place, (part, done) in enumerate(parts):
             if not done and len(value) >= _LEAST and value in part:
                 before, _, after = part.partition(value)
                 parts[place : place + 1] = [(before, False), (path, True), (after, False)]
                 found += len(value)
                 break
-    if found * 2 < len(text) or not found:
+    if found * 3 < len(text) or not found:
         return None
     escaped = [f"{{{p}}}" if done else p.replace("{", "{{").replace("}", "}}") for p, done in parts]
     return None if any(done and re.search(r"[{}]", p) for p, done in parts) else "".join(escaped)

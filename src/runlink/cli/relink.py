@@ -15,7 +15,11 @@ from runlink.cli.plan import RULES
 from runlink.cli.progress import instances_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runlink.application.ports import UnitOfWork
     from runlink.application.relink import Relinked
+    from runlink.application.rules import Rules
     from runlink.bootstrap import Runlink
 
 
@@ -60,25 +64,13 @@ def relink(
 def _relinked(runlink: Runlink, begin: Any, engine: str | None, after: UUID | None, *, dry_run: bool) -> Relinked:
     from runlink.application import relink as relinking
 
-    settings = runlink.settings
-    linkers = runlink.plugins.linkers
     with runlink.store.reading() as uow:
         stored = {one.name: one.id for one in uow.engines.list(limit=10_000, include_inactive=True)}
         if engine is not None and engine not in stored:
             raise unknown_engine(engine, stored)
         engine_id = None if engine is None else stored[engine]
         total = uow.ledger.count_instances(since=begin, engine_id=engine_id)
-    if dry_run:
-        from runlink.application.registry import register as registering
-
-        def rules(uow: Any) -> Any:
-            return registering(uow, settings, linkers).rules
-    else:
-        registered = runlink.register().rules
-
-        def rules(uow: Any) -> Any:
-            return registered
-
+    rules = _registering(runlink) if dry_run else _registered(runlink)
     last = [after]
     with instances_bar(total) as show:
 
@@ -102,6 +94,19 @@ def _relinked(runlink: Runlink, begin: Any, engine: str | None, after: UUID | No
             if last[0] is not None:
                 output.say(f"stopped; what was done stays. Go on with --after {last[0]}")
             raise
+
+
+def _registering(runlink: Runlink) -> Callable[[UnitOfWork], Rules]:
+    """The rules, within a transaction that is taken back."""
+    from runlink.application.registry import register as registering
+
+    linkers = runlink.plugins.linkers
+    return lambda uow: registering(uow, runlink.settings, linkers).rules
+
+
+def _registered(runlink: Runlink) -> Callable[[UnitOfWork], Rules]:
+    rules = runlink.register().rules
+    return lambda _uow: rules
 
 
 def _told(runlink: Runlink, done: Relinked, *, dry_run: bool) -> dict[str, Any]:

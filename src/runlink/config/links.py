@@ -66,10 +66,11 @@ def link_problems(tables: Sequence[Any]) -> Iterator[str]:
         if isinstance(table, Mapping):
             yield from (f"links[{index}]{reason}" for reason in _problems(table))
             name = table.get("name", f"links[{index}]")
+            if not isinstance(name, str):
+                continue
             if name in names:
                 yield f"links[{index}].name: {name!r} is the name of links[{names[name]}] too"
-            elif isinstance(name, str):
-                names[name] = index
+            names.setdefault(name, index)
     yield from _two_automations(tables)
 
 
@@ -143,7 +144,7 @@ def _two_automations(tables: Sequence[Any]) -> Iterator[str]:
 
 def _same_selection(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     """The workflow pattern that both select, of the same engines, with the same labels and attempts; or None."""
-    attempts = {one.get("attempt", "any"), other.get("attempt", "any")}
+    attempts = {str(rule.get("attempt", "any")) for rule in (one, other)}
     if one.get("labels", {}) != other.get("labels", {}) or attempts == {"first", "later"}:
         return None
     if not all(_shared(one, other, key) for key in ("engine", "type")):

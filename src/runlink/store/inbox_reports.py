@@ -36,7 +36,7 @@ class InboxReports:
         automation: str | None = None,
         limit: int = 500,
     ) -> list[dict[str, Any]]:
-        """Runs that have one of these correlation ids, then those made between these times."""
+        """Runs that have one of these correlation ids, then those made between these times, where they are given."""
         query = (
             sa.select(_RUN.c.id, _AUTOMATION.c.name.label("automation"), _RUN.c.correlation_id, _RUN.c.status)
             .add_columns(_RUN.c.created_at)
@@ -47,11 +47,12 @@ class InboxReports:
         )
         if automation is not None:
             query = query.where(_AUTOMATION.c.name == automation)
-        named = [query.where(chosen(self._connection, _RUN.c.correlation_id, keys))]
+        near = query
         if begin is not None and end is not None:
-            named.append(query.where(_RUN.c.created_at.between(begin, end)))
+            near = query.where(_RUN.c.created_at.between(begin, end))
+        named = query.where(chosen(self._connection, _RUN.c.correlation_id, keys))
         found: dict[UUID, dict[str, Any]] = {}
-        for one in named:
+        for one in (named, near):
             found.update((row["id"], dict(row)) for row in self._connection.execute(one).mappings())
         return list(found.values())
 

@@ -86,20 +86,32 @@ class RunLedger:
         query = sa.select(table.c.id).where(chosen(self._connection, table.c.id, ids)).order_by(table.c.id)
         self._connection.execute(query.with_for_update(key_share=True)).all()
 
-    def runs_by_key(self, automation_id: UUID, keys: Sequence[str]) -> dict[str, list[RunTimes]]:
-        """Runs whose id or correlation id is one of the keys, oldest first; whose id it is stands alone."""
+    def runs_by_key(self, automation_id: UUID, keys: Sequence[str], *, timed: bool = True) -> dict[str, list[RunTimes]]:
+        """Runs whose id or correlation id is one of the keys, oldest first; whose id it is stands alone.
+
+        Without `timed` their times are read only where several have one key: most rules need none, and to make times
+        of what the database gives costs more than finding the Runs.
+        """
         run = tables.runs
-        found: dict[str, list[RunTimes]] = {}
         mine = sa.and_(run.c.automation_id == automation_id, run.c.is_active)
-        columns = (run.c.correlation_id, run.c.id, run.c.created_at, run.c.started_at)
-        query = sa.select(*columns).where(mine, chosen(self._connection, run.c.correlation_id, keys))
-        for key, *times in self._connection.execute(query.order_by(run.c.id)):
-            found.setdefault(key, []).append(RunTimes(*times))
+        named = sa.and_(mine, chosen(self._connection, run.c.correlation_id, keys))
+        found = self._runs(named, timed=timed)
+        if not timed and any(len(runs) > 1 for runs in found.values()):
+            found = self._runs(named, timed=True)
         ids = {key: as_id for key in keys if (as_id := _as_uuid(key)) is not None}
         if ids:
-            query = sa.select(*columns).where(mine, chosen(self._connection, run.c.id, list(ids.values())))
-            there = {row[1]: RunTimes(*row[1:]) for row in self._connection.execute(query)}
+            by_id = self._runs(sa.and_(mine, chosen(self._connection, run.c.id, list(ids.values()))), timed=True)
+            there = {one.id: one for runs in by_id.values() for one in runs}
             found.update({key: [there[as_id]] for key, as_id in ids.items() if as_id in there})
+        return found
+
+    def _runs(self, where: sa.ColumnElement[bool], *, timed: bool) -> dict[str, list[RunTimes]]:
+        run = tables.runs
+        times = (run.c.created_at, run.c.started_at) if timed else (sa.null(), sa.null())
+        query = sa.select(run.c.correlation_id, run.c.id, *times).where(where).order_by(run.c.id)
+        found: dict[str, list[RunTimes]] = {}
+        for key, run_id, created_at, started_at in self._connection.execute(query):
+            found.setdefault(key, []).append(RunTimes(run_id, created_at, started_at))
         return found
 
     def insert_waiting(self, rows: Sequence[WaitingKey]) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from runlink.application.decide import Read
 from runlink.application.ingest import ingest
 from runlink.application.registry import register
+from runlink.application.relink import relink
 from runlink.application.rollup import roll_up
 from runlink.application.rules import Rules
 from runlink.application.runs import create_run, end_quiet_runs, link, unlink
@@ -36,8 +37,8 @@ class World:
         self.rules = Rules()
         self.configure()
 
-    def configure(self, *rules, engines=("ci",), **engine_settings):
-        settings = Settings(
+    def configure(self, *rules, engines=("ci",), linkers=None, **engine_settings):
+        self.settings = settings = Settings(
             store_url="",
             engines={
                 name: EngineSettings(name=name, type="Test", url=f"http://{name}", **engine_settings)
@@ -45,7 +46,7 @@ class World:
             },
             links=tuple(LinkRule(**({"name": f"rule{n}"} | rule)) for n, rule in enumerate(rules)),
         )
-        registered = self.store.write(lambda uow: register(uow, settings), actor="cli:test")
+        registered = self.store.write(lambda uow: register(uow, settings, linkers), actor="cli:test")
         self.engines, self.rules = registered.engines, registered.rules
         return registered
 
@@ -88,6 +89,10 @@ class World:
     def unlink(self, run, external_id, engine="ci"):
         instance_id = self.instance(external_id, engine).id
         return self.store.write(lambda uow: unlink(uow, self.rules, run.id, instance_id, now=self.now), actor="cli:me")
+
+    def relink(self, **how):
+        """The rules as they are now, over everything stored."""
+        return relink(self.store, lambda _uow: self.rules, **({"actor": "cli:me", "now": lambda: self.now} | how))
 
     def quiet(self, minutes=60):
         self.now += timedelta(minutes=minutes)
