@@ -114,8 +114,10 @@ class WaitingKey(NamedTuple):
 
 
 class RunTimes(NamedTuple):
-    """A Run that has a key, and when it was made and started: of several with one key, time decides. Where it is the only
-    one its times may not have been read."""
+    """A Run that has a key, and when it was made and started: of several with one key, time decides.
+
+    Where it is the only one, its times may not have been read.
+    """
 
     id: UUID
     created_at: datetime
