@@ -146,8 +146,8 @@ _STATE = {
     "a.url FROM instance_attempts a JOIN orchestration_instances i ON i.id = a.instance_id ORDER BY 1, 2",
     "observations": "SELECT i.external_id, o.observed_at, o.recorded_at, o.feed, o.attempt, o.status, o.native_status, "
     "o.digest FROM observations o JOIN orchestration_instances i ON i.id = o.instance_id ORDER BY 1, 2",
-    "links": "SELECT i.external_id, r.correlation_id, k.attached_at, k.rule, k.created_by, k.version, k.is_active "
-    "FROM run_orchestrations k JOIN orchestration_instances i ON i.id = k.orchestration_instance_id "
+    "links": "SELECT i.external_id, r.correlation_id, k.attached_at, k.rule, k.key, k.created_by, k.version, "
+    "k.is_active FROM run_orchestrations k JOIN orchestration_instances i ON i.id = k.orchestration_instance_id "
     "JOIN runs r ON r.id = k.run_id ORDER BY 1, 2",
     "runs": "SELECT correlation_id, status, started_at, finished_at, quiet_until, version, updated_by FROM runs "
     "ORDER BY 1",

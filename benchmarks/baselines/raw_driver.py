@@ -33,7 +33,7 @@ OBSERVATION = (
     "instance_id", "observed_at", "recorded_at", "feed", "attempt", "status", "native_status", "digest", "changes",
 )  # fmt: skip
 LINK = (
-    "id", "run_id", "orchestration_instance_id", "attached_at", "rule", "created_at", "updated_at", "created_by",
+    "id", "run_id", "orchestration_instance_id", "attached_at", "rule", "key", "created_at", "updated_at", "created_by",
     "updated_by", "version", "is_active",
 )  # fmt: skip
 OUTBOX = ("type", "run_id", "occurred_at", "recorded_at", "data", "actor")
@@ -228,7 +228,8 @@ class _Written:
                     continue
                 new = True
                 link_id = _new_id(self._now)
-                row = (link_id, run_id, found[0], at, context.rule, at, at, context.actor, context.actor, 1, True)
+                actor = context.actor
+                row = (link_id, run_id, found[0], at, context.rule, key, at, at, actor, actor, 1, True)
                 self.links.append(row)
                 self._event(
                     "instance.linked",

@@ -8,8 +8,9 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -17,16 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from runlink import config
+from runlink.application.plan import Pace
+from runlink.application.problems import suggestion
 from runlink.application.registry import Registered, register
 from runlink.application.rules import Rules
-from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, Settings
+from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, KeyHook, Settings
 from runlink.config import ConfigError
 from runlink.daemon import Daemon, EngineFeed, Progress
 from runlink.daemon.relay import Relay
 from runlink.hosting import HostedAdapter, PluginHost, UnknownEngineType, build_adapter, check_options
 from runlink.hosting.secrets import resolve
 from runlink.http import HttpServer, ServerRefused, Service, create_app
-from runlink.spi import Watches
+from runlink.spi import Refetches, Watches
 from runlink.store import SqlStore, open_store
 from runlink.store.daemon_lock import is_held
 
@@ -67,7 +70,8 @@ def plugin_rows(plugins: PluginHost) -> list[dict[str, Any]]:
 
 
 def check_engines(settings: Settings, plugins: PluginHost) -> None:
-    """Raises ConfigError with every engine whose type nobody brings or whose keys its plugin does not accept."""
+    """Raises ConfigError with every engine whose type nobody brings or whose keys its plugin does not accept, and every
+    link rule that asks a plugin which cannot answer."""
     problems: list[str] = []
     for engine in settings.engines.values():
         try:
@@ -76,6 +80,12 @@ def check_engines(settings: Settings, plugins: PluginHost) -> None:
             problems.append(f"engines.{engine.name}.type: {error}")
             continue
         problems.extend(check_options(adapter_class, engine))
+    linkers = plugins.linkers
+    for index, rule in enumerate(settings.links):
+        for way in rule.keys:
+            if isinstance(way, KeyHook) and way.plugin.lower() not in linkers:
+                near = suggestion(way.plugin, linkers)
+                problems.append(f"links[{index}].run_key: no plugin {way.plugin!r} has the hook runlink_link{near}")
     if problems:
         raise ConfigError(problems, str(settings.path or "the configuration"))
 
@@ -86,6 +96,26 @@ def open_settings_store(settings: Settings, *, migrate: bool = True) -> SqlStore
     if settings.store_password is not None:
         url = config.with_password(url, resolve(settings.store_password, "store.password")[0])
     return open_store(url, migrate=migrate)
+
+
+@contextmanager
+def store_to_look_at(settings: Settings) -> Iterator[SqlStore]:
+    """The store as it is, without setting it up or upgrading it; an empty one for a SQLite file that is not there.
+
+    Raises SchemaMismatch for a store of an older program: an upgrade is a change.
+    """
+    path = settings.store_url.removeprefix("sqlite:///").partition("?")[0]
+    if settings.store_url.startswith("sqlite:///") and not Path(path).exists():
+        with tempfile.TemporaryDirectory(prefix="runlink-") as folder, closing(empty_store(Path(folder))) as store:
+            yield store
+        return
+    with closing(open_settings_store(settings, migrate=False)) as store:
+        yield store
+
+
+def empty_store(folder: Path) -> SqlStore:
+    """A new store in a folder."""
+    return open_store(f"sqlite:///{folder / 'empty.db'}")
 
 
 class _NotKept(Exception):  # takes a transaction back
@@ -138,13 +168,14 @@ class Runlink:
     def register(self, settings: Settings | None = None) -> Registered:
         """Makes the rows of engines and automations agree with the configuration."""
         wanted = settings or self.settings
-        return self.store.write(lambda uow: register(uow, wanted), actor="config", urgent=True)
+        linkers = self.plugins.linkers
+        return self.store.write(lambda uow: register(uow, wanted, linkers), actor="config", urgent=True)
 
     def rules(self) -> Rules:
         """The link rules, with the automations that exist, without registering anything."""
         with self.store.reading() as uow:
             known = uow.ledger.automation_ids(self.settings.named_automations())
-        return Rules(self.settings.links, known, self.settings.automations)
+        return Rules(self.settings.links, known, self.settings.automations, self.plugins.linkers)
 
     def build(self, settings: EngineSettings, since: datetime, backfill: bool) -> HostedAdapter:
         """The adapter of an engine."""
@@ -190,6 +221,15 @@ class Runlink:
         """Seconds between two polls of an engine: what is configured, else what its adapter proposes."""
         proposed = self.plugins.adapter_class(settings.type).default_poll_interval_s
         return settings.poll_interval_s or proposed or DEFAULT_POLL_INTERVAL_S
+
+    def paces(self) -> dict[str, Pace]:
+        """How each configured engine is asked, for an estimate of its requests."""
+        paces = {}
+        for name, settings in self.settings.engines.items():
+            adapter_class = self.plugins.adapter_class(settings.type)
+            requests = 1 + issubclass(adapter_class, Refetches)  # of a turn: the poll, and what it does not show
+            paces[name] = Pace(interval_s=self.interval_s(settings), requests_per_turn=requests)
+        return paces
 
     def relay(self, fence: int | None = None) -> Relay:
         """Hands events to the plugins that asked for them."""

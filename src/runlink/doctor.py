@@ -5,7 +5,6 @@ Looks at the configuration, plugins, store, daemon, engines and rules; changes n
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import shutil
 import stat
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runlink import bootstrap
-from runlink.application.settings import EngineSettings, Secret, Settings
+from runlink.application.settings import EngineSettings, Secret, Settings, matches_any
 from runlink.bootstrap import Runlink
 from runlink.config import ConfigError
 from runlink.hosting import HostingError, PluginHost, SecretUnavailable
@@ -91,7 +90,7 @@ def _plugins(settings: Settings, plugins: PluginHost) -> Iterator[Finding]:
             _error("configuration", problem, "install the plugin, or correct the key") for problem in error.problems
         )
     for rule in settings.links:
-        if settings.engines and not any(fnmatch.fnmatchcase(name, rule.engine) for name in settings.engines):
+        if settings.engines and not any(matches_any(name, rule.engine) for name in settings.engines):
             yield _warning(
                 f"link rule {rule.name}", f"no engine's name matches {rule.engine!r}", "correct its `engine`"
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import runlink.spi
+from runlink.config import base_schema, load
 from runlink.domain import EVENT_TYPES, RUN_END_EFFECT, ExecutionStatus
 from runlink.spi import hooks
 
@@ -78,3 +79,18 @@ def test_the_program_of_the_how_to_runs(tmp_path, monkeypatch, capsys):
     triggered = program[1].replace("print(run.key)", 'print(run.key); record.move_run(run, "cancel", reason="seen")')
     exec(compile(triggered, "pass-the-run-id.md", "exec"), {})
     assert capsys.readouterr().out.splitlines() == ["2026-11-23", "CANCELLED seen"]
+
+
+def test_each_key_of_a_link_rule_has_a_heading():
+    schema = base_schema()["$defs"]
+    assert set(schema["link"]["properties"]) <= headings("reference/linking.md")
+
+
+@pytest.mark.parametrize("page", ["reference/linking.md", "how-to/stitch-engines.md", "how-to/correct-a-link.md"])
+def test_the_link_rules_of_a_page_are_sound(page, tmp_path):
+    text = (DOCS / page).read_text("utf-8")
+    blocks = re.findall(r"^(?: *```toml\n.*?```|\[\[links\]\]\n.*?```)", text, re.DOTALL | re.MULTILINE)
+    assert blocks
+    path = tmp_path / "runlink.toml"
+    path.write_text("\n".join(re.sub(r" *```(toml)?", "", block) for block in blocks))
+    assert load(path, {}).links

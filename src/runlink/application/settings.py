@@ -58,29 +58,117 @@ class EngineSettings:
         )
 
 
+Patterns = str | tuple[str, ...]
+"""One shell-style pattern, case sensitive, or several of which one must match."""
+
+
+def matches_any(text: str, patterns: Patterns) -> bool:
+    """Whether one of the patterns matches."""
+    if isinstance(patterns, str):
+        return fnmatch.fnmatchcase(text, patterns)
+    return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyTemplate:
+    """A key put together of several values: text with JMESPaths in braces."""
+
+    template: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyHook:
+    """A key that a plugin finds, by its hook `runlink_link`."""
+
+    plugin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """How a Run that a rule makes is filled in, by templates over the observation and `{key}`."""
+
+    correlation_id: str = "{key}"
+    created_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParentRule:
+    """How an instance of another engine (or of the same) is known to have started this one: by a value both have.
+
+    match    JMESPath over this instance
+    other    JMESPath over the parent, `with` in the file
+    engine, type, workflow   patterns over the parent
+    """
+
+    match: str
+    other: str = "external_id"
+    engine: Patterns = "*"
+    type: Patterns = "*"
+    workflow: Patterns = "*"
+
+    def selects(self, engine: str, type_: str, workflow: str) -> bool:
+        """Whether an instance can be such a parent."""
+        named = matches_any(engine, self.engine) and matches_any(workflow, self.workflow)
+        return named and matches_any(type_.lower(), self.type)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LinkRule:
-    """One `[[links]]` table: which Runs an observed instance belongs to.
+    """One `[[links]]` table: which Runs an observed instance belongs to. docs/reference/linking.md has the meaning.
 
     name         how the rule is called in links and explanations (default: `links[N]`)
-    engine, workflow   shell-style patterns over engine name and workflow path
+    engine, type, workflow   patterns over engine name, engine type and workflow path
+    labels       label -> patterns; each must be there and match
+    attempt      "any", "first" or "later": only while the instance is in such an attempt
     automation   the Automation whose Runs are meant; created when it is missing
-    run_key      JMESPath over the observation; its value is a Run's id or correlation_id
+    run_key      JMESPath over the observation, or several ways in order; its value is a Run's id or correlation_id
+    within_s     the instance began within so many seconds of the Run's making or start
     create_run   make a Run when no Run has this key
-    inherit      "parent": belongs to the Runs of the instance that started it
+    inherit      "parent": belongs to the Runs of the instance that started it, as the engine tells
+    parent       belongs to the Runs of the instance that a shared value shows to be its parent
+    stop         whether the rules below are left out for what this one selects; None: not said
     """
 
     name: str
-    engine: str = "*"
-    workflow: str = "*"
+    engine: Patterns = "*"
+    type: Patterns = "*"
+    workflow: Patterns = "*"
+    labels: Mapping[str, Patterns] = field(default_factory=dict)
+    attempt: str = "any"
     automation: str | None = None
-    run_key: str | None = None
-    create_run: bool = False
+    run_key: str | tuple[str | KeyTemplate | KeyHook, ...] | None = None
+    within_s: float | None = None
+    create_run: bool | NewRun = False
     inherit: str | None = None
+    parent: ParentRule | None = None
+    stop: bool | None = None
 
-    def matches(self, engine: str, workflow: str) -> bool:
+    @property
+    def inherits(self) -> bool:
+        """Whether it hands Runs down from parents, of whichever engine."""
+        return self.inherit is not None or self.parent is not None
+
+    @property
+    def keys(self) -> tuple[str | KeyTemplate | KeyHook, ...]:
+        """The ways to a key, in order."""
+        if self.run_key is None:
+            return ()
+        return (self.run_key,) if isinstance(self.run_key, str) else self.run_key
+
+    def matches(self, engine: str, type_: str, workflow: str) -> bool:
         """Whether the patterns select a workflow of an engine."""
-        return fnmatch.fnmatchcase(engine, self.engine) and fnmatch.fnmatchcase(workflow, self.workflow)
+        named = matches_any(engine, self.engine) and matches_any(workflow, self.workflow)
+        return named and (self.type == "*" or matches_any(type_.lower(), self.type))
+
+    def fits(self, labels: Mapping[str, str] | None, attempt: int) -> bool:
+        """Whether labels and attempt, which differ from instance to instance, are such as it asks for."""
+        if self.attempt != "any" and (self.attempt == "first") != (attempt <= 1):
+            return False
+        for name, patterns in self.labels.items():
+            value = (labels or {}).get(name)
+            if value is None or not matches_any(str(value), patterns):
+                return False
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)

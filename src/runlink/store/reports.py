@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from runlink.store import tables
+from runlink.store.inbox_reports import InboxReports
 from runlink.store.selection import chosen
 from runlink.store.status_reports import StatusReports
 from runlink.store.work_reports import WorkReports
@@ -20,7 +21,7 @@ _RUN = tables.runs
 _LINK = tables.run_orchestrations
 
 
-class Reports(WorkReports, StatusReports):
+class Reports(WorkReports, StatusReports, InboxReports):
     """Listings within a unit of work. Each gives plain dicts, times aware, ids as UUID."""
 
     def __init__(self, connection: sa.Connection) -> None:
@@ -47,6 +48,7 @@ class Reports(WorkReports, StatusReports):
                  "parent_external_id", "vanished_at", "observed_at", "steps_state")  # fmt: skip
         query = (
             sa.select(_INSTANCE.c.id, _ENGINE.c.name.label("engine"), *(_INSTANCE.c[name] for name in names))
+            .add_columns(_ENGINE.c.type.label("engine_type"))
             .join(_ENGINE, _ENGINE.c.id == _INSTANCE.c.engine_id)
             .where(_INSTANCE.c.is_active)
             .order_by(_INSTANCE.c.id.desc())
@@ -94,6 +96,8 @@ class Reports(WorkReports, StatusReports):
         before: UUID | None = None,
         limit: int = 50,
         since: datetime | None = None,
+        run_id: UUID | None = None,
+        linked: bool | None = None,
     ) -> list[dict[str, Any]]:
         """Runs with their automation's name and how many instances count for them."""
         automations = tables.automations
@@ -125,6 +129,11 @@ class Reports(WorkReports, StatusReports):
             query = query.where(_RUN.c.id < before)
         if since is not None:
             query = query.where(_RUN.c.created_at >= since)
+        if run_id is not None:
+            query = query.where(_RUN.c.id == run_id)
+        if linked is not None:
+            has_link = sa.exists().where(_LINK.c.run_id == _RUN.c.id, _LINK.c.is_active)
+            query = query.where(has_link if linked else ~has_link)
         return [dict(row) for row in self._connection.execute(query).mappings()]
 
     def links(self, *, run_id: UUID | None = None, instance_id: UUID | None = None) -> list[dict[str, Any]]:

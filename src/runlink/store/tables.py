@@ -269,9 +269,19 @@ waiting_keys = sa.Table(  # keys that rules found in instances and that no Run h
     metadata,
     sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), primary_key=True),
     sa.Column("rule", sa.Text, primary_key=True),
-    _ref("automation_id", "automations"),
-    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("automation_id", sa.Uuid, sa.ForeignKey("automations.id"), primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
     sa.Index("ix_waiting_keys_automation_id_key", "automation_id", "key"),
+)
+
+correlations = sa.Table(  # values by which rules know an instance's parent in another engine, from either side
+    "correlations",
+    metadata,
+    sa.Column("topic", sa.String(32), primary_key=True),  # what is compared: a digest of the rule's `parent`
+    sa.Column("side", sa.String(6), primary_key=True),  # "parent" or "child"
+    sa.Column("value", sa.Text, primary_key=True),
+    sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), primary_key=True),
+    sa.Index("ix_correlations_instance_id", "instance_id"),
 )
 
 # --- feeds ---------------------------------------------------------------------------------------------------------

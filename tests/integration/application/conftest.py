@@ -11,6 +11,7 @@ from runlink.application.decide import Read
 from runlink.application.ingest import ingest
 from runlink.application.policy import Policy
 from runlink.application.registry import register
+from runlink.application.relink import relink
 from runlink.application.rollup import roll_up
 from runlink.application.rules import Rules
 from runlink.application.runs import Move, create_run, end_quiet_runs, flag_silent_runs, link, move_run, unlink
@@ -37,8 +38,8 @@ class World:
         self.rules = Rules()
         self.configure()
 
-    def configure(self, *rules, engines=("ci",), policy=None, policies=None, **engine_settings):
-        settings = Settings(
+    def configure(self, *rules, engines=("ci",), policy=None, policies=None, linkers=None, **engine_settings):
+        self.settings = settings = Settings(
             store_url="",
             engines={
                 name: EngineSettings(name=name, type="Test", url=f"http://{name}", **engine_settings)
@@ -47,7 +48,7 @@ class World:
             links=tuple(LinkRule(**({"name": f"rule{n}"} | rule)) for n, rule in enumerate(rules)),
             automations=policies or ({} if policy is None else {"nightly": Policy(**policy)}),
         )
-        registered = self.store.write(lambda uow: register(uow, settings), actor="cli:test")
+        registered = self.store.write(lambda uow: register(uow, settings, linkers), actor="cli:test")
         self.engines, self.rules = registered.engines, registered.rules
         return registered
 
@@ -99,6 +100,10 @@ class World:
     def silence(self, minutes):
         self.now += timedelta(minutes=minutes)
         return self.store.write(lambda uow: flag_silent_runs(uow, self.rules, self.now), actor="daemon")
+
+    def relink(self, **how):
+        """The rules as they are now, over everything stored."""
+        return relink(self.store, lambda _uow: self.rules, **({"actor": "cli:me", "now": lambda: self.now} | how))
 
     def quiet(self, minutes=60):
         self.now += timedelta(minutes=minutes)
