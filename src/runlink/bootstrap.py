@@ -135,7 +135,7 @@ class Runlink:
         """The link rules, with the automations that exist, without registering anything."""
         names = {rule.automation for rule in self.settings.links if rule.automation}
         with self.store.reading() as uow:
-            return Rules(self.settings.links, uow.ledger.automation_ids(names))
+            return Rules(self.settings.links, uow.ledger.automation_ids(names), items=self.settings.items)
 
     def build(self, settings: EngineSettings, since: datetime, backfill: bool) -> HostedAdapter:
         """The adapter of an engine."""

@@ -38,7 +38,7 @@ def register(uow: UnitOfWork, settings: Settings) -> Registered:
             uow.engines.delete(engine)
             changes.append(f"engine {name}: deactivated; its instances stay")
     known = _register_automations(uow, settings, changes)
-    return Registered(engines, Rules(settings.links, known), tuple(changes))
+    return Registered(engines, Rules(settings.links, known, items=settings.items), tuple(changes))
 
 
 def _all_engines(uow: UnitOfWork) -> Iterable[Engine]:

@@ -11,7 +11,7 @@ from uuid import UUID
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-from runlink.application.settings import LinkRule
+from runlink.application.settings import ItemRule, LinkRule
 from runlink.domain import OrchestrationInstance
 
 KeyOf = Callable[[Mapping[str, Any]], Any]
@@ -98,10 +98,11 @@ class ReadyRule:
 
 @dataclass
 class Rules:
-    """All link rules. `automations` maps the automations they name to their ids."""
+    """All link rules. `automations` maps the automations they name to their ids; `items` are the rules for steps."""
 
     rules: tuple[LinkRule, ...] = ()
     automations: dict[str, UUID] = field(default_factory=dict)
+    items: tuple[ItemRule, ...] = ()
 
     def __post_init__(self) -> None:
         self._ready = tuple(ReadyRule(rule, compile_key(rule.run_key) if rule.run_key else None) for rule in self.rules)

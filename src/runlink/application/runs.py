@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from runlink.application.errors import Missing
+from runlink.application.items import follow_items
 from runlink.application.link import Linking
 from runlink.application.ports import UnitOfWork
 from runlink.application.rollup import roll_up
@@ -53,6 +54,7 @@ def link(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now:
     linking = _linking(uow, rules, _engine(uow, instance.engine_id), now)
     linking.hand_down([instance])
     linking.touched.add(run_id)
+    follow_items(uow, rules, now, whole=[instance_id])
     _follow(uow, rules, linking, now)
     return tie
 
@@ -63,6 +65,7 @@ def unlink(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, no
     if not found:
         raise Missing(f"instance {instance_id} is not linked to run {run_id}")
     uow.run_orchestrations.delete(found[0], at=now)
+    follow_items(uow, rules, now, whole=[instance_id])
     roll_up(uow, rules, [run_id], now)
     return found[0]
 
@@ -89,4 +92,5 @@ def _linking(uow: UnitOfWork, rules: Rules, engine: Engine, now: datetime) -> Li
 
 def _follow(uow: UnitOfWork, rules: Rules, linking: Linking, now: datetime) -> None:
     uow.ledger.insert_events(linking.events, now)
+    follow_items(uow, rules, now, events=linking.events)
     roll_up(uow, rules, linking.touched, now)

@@ -144,7 +144,7 @@ def _known_automation(uow: SqlUnitOfWork, runlink: Runlink, name: str) -> tuple[
         uow.automations.add(made)
         known[name] = made.id
     chosen = known[name] if name in known else lookup.automation(uow, name).id
-    return Rules(runlink.settings.links, known), chosen
+    return Rules(runlink.settings.links, known, items=runlink.settings.items), chosen
 
 
 def _wait(runlink: Runlink, run: Run, timeout_s: float | None) -> Run:

@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from runlink.store import tables
+from runlink.store.item_reports import ItemReports
 from runlink.store.selection import chosen
 from runlink.store.status_reports import StatusReports
 from runlink.store.work_reports import WorkReports
@@ -20,7 +21,7 @@ _RUN = tables.runs
 _LINK = tables.run_orchestrations
 
 
-class Reports(WorkReports, StatusReports):
+class Reports(WorkReports, ItemReports, StatusReports):
     """Listings within a unit of work. Each gives plain dicts, times aware, ids as UUID."""
 
     def __init__(self, connection: sa.Connection) -> None:
