@@ -48,6 +48,14 @@ class Resolving:
         self._by_key: dict[tuple[UUID, str], ItemRow] = {}
         self._item_checks: dict[UUID, Callable[[Any], str | None]] = {}
 
+    def place(self, claim: Claim) -> tuple[str | None, int | None]:
+        """The batch and the number that a claim came to, as far as it did."""
+        batch = self._known.get(_name(claim))
+        row = self._by_key.get((batch.id, claim.key)) if batch is not None and claim.key is not None else None
+        return (batch.name if batch is not None else claim.batch or None), (
+            row.sequence_number if row else claim.number
+        )
+
     # --- find --------------------------------------------------------------------------------------------------
 
     def find(self, claims: Sequence[Claim]) -> list[Claim]:

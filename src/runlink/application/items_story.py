@@ -254,6 +254,8 @@ def move_batch(
     target = batch_status((tally.status for tally in tallies), more_may_come=more_may_come)
     started_at = min((t.started_at for t in tallies if t.started_at is not None), default=None)
     finished_at = max((t.finished_at for t in tallies if t.finished_at is not None), default=None)
+    if execution.status is target:
+        execution.restate(started_at, finished_at if target.is_ended else None, at=now)
     if execution.status is target or target is _S.PENDING:
         return
     if execution.status.is_ended:
@@ -271,3 +273,4 @@ def move_batch(
         execution.fail(at=at)
     elif target is _S.CANCELLED:
         execution.cancel(at=at)
+    execution.restate(started_at, at=now)

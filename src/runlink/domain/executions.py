@@ -72,6 +72,22 @@ class BatchExecution(RepeatableLifecycle):
         self.finished_at = None
         self._enter(ExecutionStatus.PROCESSING, moment)
 
+    def restate(
+        self, started_at: datetime | None = None, finished_at: datetime | None = None, at: datetime | None = None
+    ) -> bool:
+        """Other times of the same status, as when an item is found to have begun earlier; no event.
+
+        A time that is None is kept. False when nothing differs.
+        """
+        moment = moment_of(at)
+        started = checked_optional_time(started_at, "started_at") or self.started_at
+        finished = checked_optional_time(finished_at, "finished_at") or self.finished_at
+        if (started, finished) == (self.started_at, self.finished_at):
+            return False
+        self.started_at, self.finished_at = started, finished
+        self._changed(moment)
+        return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class ItemStateHistory:
