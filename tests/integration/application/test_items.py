@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from runlink.application.items_preview import preview
 from runlink.application.runs import link
+from runlink.application.settings import ItemRule
 from runlink.domain import Batch, ExecutionStatus, Item
 from runlink.spi import UNKNOWN
 from runlink.store import tables
@@ -331,6 +333,21 @@ def test_an_instance_of_two_runs_gives_items_to_both(world, build, step):
     )
     world.see(build("1", parameters={"RUN_ID": "r", "WEEK": "48"}, steps=(step("a[0]", start=1),)))
     assert world.items() == [("n (r)", 0, "PROCESSING", 1), ("w (48)", 0, "PROCESSING", 1)]
+
+
+def test_a_preview_reads_alone_and_says_what_following_does(world, build, step):
+    world.configure(BY_KEY | {"create_run": True})
+    steps = (step("a[1]", "COMPLETED", start=1, end=2, inputs={"n": 1}), step("b", start=1))
+    world.see(build("1", run="r", steps=steps))
+    tried = [ItemRule(name="n", each="steps", steps="a*", payload="inputs", create=True)]
+    with world.store.reading() as uow:
+        told = preview(uow, world.rules, world.instance("1").id, world.now, tried=tried)
+    (run,) = told["runs"]
+    assert (run["run_key"], run["makes_batches"], run["makes_items"]) == ("r", 1, 1)
+    assert [(one["batch"], one["number"], one["payload"], one["makes"], one["problem"]) for one in run["steps"]] == [
+        ("a (r)", 1, {"n": 1}, True, None), (None, None, None, None, "its name does not match 'a*'"),
+    ]  # fmt: skip
+    assert world.rows(tables.items) == []
 
 
 def test_without_rules_nothing_is_asked(world, build, step, by_key, count_statements):
