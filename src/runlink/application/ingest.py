@@ -241,6 +241,7 @@ class _Ingest:
         ledger.store_digests(plan.digests)
         ledger.update_instances(plan.noted, actor)
         if not (plan.new or plan.changed or replaced):
+            self._follow(plan)
             return
         ledger.insert_instances(plan.new, actor)
         ledger.update_instances(plan.changed, actor)
@@ -265,17 +266,20 @@ class _Ingest:
             linking.hand_down([tracked.instance for tracked in heirs.values()])
         if not self._read.baseline:
             ledger.insert_events([*plan.events, *linking.events], self._now)
+        self._follow(plan, [before for before, _ in replaced], linking.events)
+        self._outcome.runs_changed += roll_up(self._uow, self._rules, linking.touched, self._now)
+
+    def _follow(self, plan: _Plan, replaced: Sequence[UUID] = (), events: Sequence[DomainEvent] = ()) -> None:
         follow_items(
             self._uow,
             self._rules,
             self._now,
             new=(t.instance.id for t in plan.new),
-            changed=(t.instance.id for t in plan.changed),
-            whole=(*plan.retold, *(before for before, _ in replaced)),
+            changed=(t.instance.id for t in (*plan.changed, *plan.noted)),
+            whole=(*plan.retold, *replaced),
             steps=plan.steps,
-            events=linking.events,
+            events=events,
         )
-        self._outcome.runs_changed += roll_up(self._uow, self._rules, linking.touched, self._now)
 
     def _replace(self, before: UUID, after: UUID, linking: Linking) -> None:
         """Two rows turn out to be one instance, seen under its later id first: the earlier row is put away, and its

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from runlink.application.items_preview import preview
@@ -323,6 +326,38 @@ def test_drift_begins_once_and_ends_when_it_fits_again(world, build, step, each)
     world.see(build("5", "COMPLETED", run="r5", queued=40, end=43, steps=UNKNOWN))
     assert drift() == [("its steps are not to be had", "5")]
     assert world.events("items") == ["items.drifted"] * 2
+
+
+def test_steps_that_are_read_behind_the_end_and_are_none_are_drift(world, build, each):
+    each()
+    world.see(build("1", "COMPLETED", run="r", start=0, end=3))
+    with world.store.reading() as uow:
+        assert uow.reports.items_drift() == []
+    world.see(build("1", "COMPLETED", run="r", start=0, end=3, steps=()))
+    with world.store.reading() as uow:
+        assert [row["reason"] for row in uow.reports.items_drift()] == ["it completed, and no step counts"]
+
+
+def test_feeds_that_make_the_same_items_at_once_make_them_once(world, build, step):
+    engines = tuple(f"e{n}" for n in range(4))
+    world.configure(
+        BY_KEY | {"create_run": True},
+        engines=engines,
+        items=[{"key": "inputs.sku", "batch": "'stock'", "payload": "inputs", "create": True}],
+    )
+    for turn in range(4):
+        together = threading.Barrier(len(engines))
+
+        def feed(number, turn=turn, together=together):
+            steps = tuple(step(f"s{n}", start=1, inputs={"sku": f"{turn}-{n}"}) for n in range(20))
+            together.wait()
+            world.see(build(f"{turn}", run=f"r{number}", steps=steps), engine=f"e{number}")
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(feed, range(4)))
+    assert len(world.rows(tables.batches)) == 1
+    assert len(world.rows(tables.items)) == len(world.rows(tables.item_keys)) == 80
+    assert len(world.items()) == 4 * 80
 
 
 def test_an_instance_of_two_runs_gives_items_to_both(world, build, step):
