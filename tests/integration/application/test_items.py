@@ -408,6 +408,11 @@ def test_ten_times_the_items_are_as_many_statements(world, build, step, each, co
             with count_statements() as seen:
                 world.see(build(f"b{size}", run=f"r{size}", start=0, steps=fan_out(size, status)))
             counts[size, status] = len(seen)
+        with count_statements() as seen:  # the Run's end settles those that are open
+            world.see(build(f"e{size}", run=f"e{size}", start=0, steps=fan_out(size, "PROCESSING")))
+            world.see(build(f"e{size}", "FAILED", run=f"e{size}", start=0, end=9))
+        counts[size, "settled"] = len(seen)
+    assert counts[10, "settled"] == counts[300, "settled"] <= 100
     assert counts[10, "PROCESSING"] == counts[300, "PROCESSING"] <= 50
     assert counts[10, "COMPLETED"] == counts[300, "COMPLETED"] <= 50
-    assert len(world.items()) == 310
+    assert len(world.items()) == 620
