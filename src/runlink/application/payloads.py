@@ -11,15 +11,14 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-import jsonschema_rs
 import msgspec
 
 from runlink.domain import Automation, ValidationError
 
 _DRAFTS: Final = {
-    "https://json-schema.org/draft/2020-12/schema": jsonschema_rs.Draft202012Validator,
-    "http://json-schema.org/draft-07/schema": jsonschema_rs.Draft7Validator,
-    "http://json-schema.org/draft-07/schema#": jsonschema_rs.Draft7Validator,
+    "https://json-schema.org/draft/2020-12/schema": "Draft202012Validator",
+    "http://json-schema.org/draft-07/schema": "Draft7Validator",
+    "http://json-schema.org/draft-07/schema#": "Draft7Validator",
 }
 _PLAIN: Final = frozenset(
     ("$schema", "title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment",
@@ -69,11 +68,13 @@ def fast(schema: str) -> Callable[[Any], bool] | None:
     """A quick check that is right when it says yes; None for a schema, as JSON text, it may not be asked about."""
     parsed = msgspec.json.decode(schema)
     dialect = parsed.get("$schema", next(iter(_DRAFTS)))
-    validator = _DRAFTS.get(dialect) if isinstance(dialect, str) else None
-    if validator is None or not _is_common(parsed):
+    draft = _DRAFTS.get(dialect) if isinstance(dialect, str) else None
+    if draft is None or not _is_common(parsed):
         return None
+    import jsonschema_rs  # some megabytes that only item rules need
+
     try:
-        accepts = validator(parsed, validate_formats=False).is_valid
+        accepts = getattr(jsonschema_rs, draft)(parsed, validate_formats=False).is_valid
     except ValueError:
         return None
 
