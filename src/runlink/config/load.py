@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from runlink.application.problems import problems, toml_path
-from runlink.application.settings import Retention, Settings
+from runlink.application.settings import ItemRule, Retention, Settings
 from runlink.config import overrides
 from runlink.config.automations import automation_problems, policy
 from runlink.config.engines import engine_problems, engine_settings, number_problems, with_secrets
 from runlink.config.errors import ConfigError
+from runlink.config.items import item_problems, item_rule
 from runlink.config.links import link_problems, link_rule
 from runlink.config.schema import base_validator
 from runlink.config.server import server_problems, server_settings
@@ -58,6 +59,16 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(["is nested too deep"], str(path)) from None
 
 
+def load_items(path: Path) -> tuple[ItemRule, ...]:
+    """The `[[items]]` of a file that need not be a whole configuration. Raises ConfigError with every problem."""
+    document = {"items": _read(path).get("items")}
+    if not document["items"]:
+        raise ConfigError(["has no [[items]]; give a file with the rules to try"], str(path))
+    if found := list(dict.fromkeys(_problems(document))):
+        raise ConfigError(found, str(path))
+    return _settings(document, path).items
+
+
 def _syntax(message: str, text: str) -> str:
     place = _PLACE.search(message)
     reason = _PLACE.sub("", message)
@@ -81,6 +92,8 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
     links = document.get("links", [])
     yield from link_problems(links if isinstance(links, list) else [])
     yield from automation_problems(_table(document, "automations"))
+    items = document.get("items", [])
+    yield from item_problems(items if isinstance(items, list) else [])
 
 
 def _rename_problems(name: str, old: Any, engines: Mapping[str, Any], former: dict[str, str]) -> Iterator[str]:
@@ -119,6 +132,7 @@ def _settings(document: Mapping[str, Any], path: Path) -> Settings:
         engines={name: engine_settings(name, t, folder) for name, t in _table(document, "engines").items()},
         links=tuple(link_rule(index, t) for index, t in enumerate(document.get("links", ()))),
         automations={name: policy(t) for name, t in _table(document, "automations").items()},
+        items=tuple(item_rule(index, t) for index, t in enumerate(document.get("items", ()))),
         retention=Retention(**{k: float(v) for k, v in _table(document, "retention").items()}),
         server=server_settings(_table(document, "server"), folder),
         disabled_plugins=frozenset(n.lower() for n in _table(document, "plugins").get("disabled", ())),
