@@ -240,9 +240,7 @@ def test_it_answers_over_tls(serve, tmp_path):
 
 def test_a_certificate_that_cannot_be_used_is_told(tmp_path, store, clock):
     (tmp_path / "bad.pem").write_text("no certificate")
-    settings = ServerSettings(
-        listen="127.0.0.1:0", tls_certificate=tmp_path / "bad.pem", tls_key=tmp_path / "bad.pem"
-    )
+    settings = ServerSettings(listen="127.0.0.1:0", tls_certificate=tmp_path / "bad.pem", tls_key=tmp_path / "bad.pem")
     refused = HttpServer(settings)
     with pytest.raises(ServerRefused, match="cannot be used"):
         refused.start(create_app(Service(store=store, settings=settings, now=clock)))
