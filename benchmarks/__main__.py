@@ -13,7 +13,7 @@ import time
 
 from benchmarks.measure import emit, progress
 
-NAMES = ("ingest", "jenkins_sync", "idle", "backfill_memory", "load", "kubernetes_watch")
+NAMES = ("ingest", "jenkins_sync", "idle", "backfill_memory", "load", "kubernetes_watch", "stream", "listings")
 
 
 def main() -> int:

@@ -66,6 +66,11 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_at", "audit", ["at"], unique=False)
     op.create_index("ix_audit_subject_id", "audit", ["subject_id", "id"], unique=False)
+    op.drop_index("ix_runs_automation_id", "runs")  # the pages of one automation's Runs
+    op.create_index("ix_runs_automation_id", "runs", ["automation_id", "id"], unique=False)
+    op.create_index(
+        "ix_orchestration_instances_engine_id", "orchestration_instances", ["engine_id", "id"], unique=False
+    )
     _place_waiting_events()
 
 
