@@ -1,8 +1,8 @@
 """(h) Pages of listings at 100,000 Runs and 1,000,000 instances, on SQLite.
 
-Product: `uow.listings.page`, as the API calls it. Baseline: the query somebody would write by hand for the same rows, on
-a connection of sqlite3 that is open already, rows decoded no further than the driver does. `scan` tells whether the plan
-of the product looks at a whole table for what it filters by.
+Product: `uow.listings.page`, as the API calls it. Baseline: the query somebody would write by hand for the same rows,
+on a connection of sqlite3 that is open already, rows decoded no further than the driver does. `scan` tells whether the
+plan of the product looks at a whole table for what it filters by.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ASKED: tuple[tuple[str, str, dict[str, Any], str, tuple[Any, ...]], ...] = (
         "instances_of_an_engine",
         "instances",
         {"engine": "e3"},
-        "SELECT * FROM orchestration_instances WHERE engine_id = (SELECT id FROM engines WHERE name = ?) ORDER BY 1 DESC",
+        "SELECT * FROM orchestration_instances WHERE engine_id = (SELECT id FROM engines WHERE name=?) ORDER BY 1 DESC",
         ("e3",),
     ),
     (

