@@ -99,7 +99,7 @@ runs = _entity(
     # bookkeeping: when a Run whose instances have all ended may complete
     sa.Column("quiet_until", UtcDateTime),
     sa.Index("ix_runs_correlation_id", "correlation_id"),
-    sa.Index("ix_runs_automation_id", "automation_id"),
+    sa.Index("ix_runs_automation_id", "automation_id", "id"),
     sa.Index("ix_runs_status", "status", "id"),
 )
 sa.Index(
@@ -187,6 +187,7 @@ orchestration_instances = _entity(
     sa.UniqueConstraint("engine_id", "external_id"),
     sa.Index("ix_orchestration_instances_status", "status", "id"),
     sa.Index("ix_orchestration_instances_workflow", "engine_id", "workflow", "id"),
+    sa.Index("ix_orchestration_instances_engine_id", "engine_id", "id"),
 )
 sa.Index(
     "ix_orchestration_instances_parent",
