@@ -78,7 +78,7 @@ def tell(store, t0):
             with store.unit_of_work() as uow:
                 run_id = new_id()
                 event = RunStarted(occurred_at=at, run_id=run_id, automation_id=run_id, correlation_id=text, attempt=1)
-                insert_events(uow.connection, [event], at)
+                insert_events(uow.connection, [event], at, "test")
             store.write(lambda uow: uow.outbox.place(), actor="relay")
 
     return tell
@@ -191,7 +191,7 @@ def flood(store, t0, count):
         for n in range(count)
     ]
     with store.unit_of_work() as uow:
-        insert_events(uow.connection, events, t0)
+        insert_events(uow.connection, events, t0, "test")
     store.write(lambda uow: uow.outbox.place(), actor="relay")
 
 
@@ -262,7 +262,7 @@ def test_another_process_is_heard_within_the_look(listen, store, record):
             correlation_id="elsewhere",
             attempt=1,
         )
-        insert_events(connection, [event], run.created_at)
+        insert_events(connection, [event], run.created_at, "test")
     with store.writing.begin() as connection:
         connection.exec_driver_sql("UPDATE outbox SET position = sequence WHERE position IS NULL")
     assert words(listener.wait(1)) == ["elsewhere"]
