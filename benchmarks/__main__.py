@@ -13,7 +13,9 @@ import time
 
 from benchmarks.measure import emit, progress
 
-NAMES = ("ingest", "jenkins_sync", "idle", "backfill_memory", "load", "kubernetes_watch")
+NAMES = (
+    "ingest", "items", "jenkins_sync", "idle", "backfill_memory", "load", "kubernetes_watch", "stream", "listings",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -14,13 +14,18 @@ from typing import Annotated
 import typer
 
 from runlink.cli import (
+    access,
     db,
+    doctor,
     engines,
     executions,
+    inbox,
     init,
     instances,
     links,
+    plan,
     plugins,
+    relink,
     runs,
     serve,
     status,
@@ -41,7 +46,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (init, validate, serve, sync, status, engines, instances, runs, links, work, executions, plugins, db):
+for module in (
+    init,
+    validate,
+    doctor,
+    plan,
+    serve,
+    sync,
+    status,
+    engines,
+    instances,
+    runs,
+    inbox,
+    links,
+    relink,
+    work,
+    executions,
+    plugins,
+    access,
+    db,
+):
     module.register(app)
 
 

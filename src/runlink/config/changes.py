@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from runlink.application.policy import Policy
 from runlink.application.problems import shown, toml_path
-from runlink.application.settings import EngineSettings, LinkRule, Secret, Settings
+from runlink.application.settings import EngineSettings, ItemRule, LinkRule, Secret, Settings
 
 
 def diff(old: Settings, new: Settings) -> list[str]:
@@ -15,8 +16,11 @@ def diff(old: Settings, new: Settings) -> list[str]:
     return [
         *_store(old, new),
         *_engines(old.engines, new.engines),
-        *_links(old.links, new.links),
+        *_rules("links", old.links, new.links),
+        *_rules("items", old.items, new.items),
+        *_automations(old.automations, new.automations),
         *_fields("retention", old.retention, new.retention),
+        *_server(old, new),
         *_plugins(old, new),
     ]
 
@@ -52,16 +56,27 @@ def _engine(at: str, old: EngineSettings, new: EngineSettings) -> Iterator[str]:
             yield f"{at}.{key}: {_value(was)} -> {_value(now)}"
 
 
-def _links(old: tuple[LinkRule, ...], new: tuple[LinkRule, ...]) -> Iterator[str]:
+def _rules(kind: str, old: Sequence[LinkRule | ItemRule], new: Sequence[LinkRule | ItemRule]) -> Iterator[str]:
     before, after = {r.name: r for r in old}, {r.name: r for r in new}
-    yield from (f"links {name!r}: removed" for name in before if name not in after)
+    yield from (f"{kind} {name!r}: removed" for name in before if name not in after)
     for name, rule in after.items():
         if name in before:
-            yield from _fields(f"links {name!r}", before[name], rule)
+            yield from _fields(f"{kind} {name!r}", before[name], rule)
         else:
-            yield f"links {name!r}: added"
+            yield f"{kind} {name!r}: added"
     if [n for n in before if n in after] != [n for n in after if n in before]:
-        yield "links: the order of the rules changed"
+        yield f"{kind}: the order of the rules changed"
+
+
+def _automations(old: Mapping[str, Policy], new: Mapping[str, Policy]) -> Iterator[str]:
+    default = Policy()
+    for name in [*old, *(name for name in new if name not in old)]:
+        at = toml_path(("automations", name))
+        yield from _fields(at, old.get(name, default), new.get(name, default))
+
+
+def _server(old: Settings, new: Settings) -> Iterator[str]:
+    yield from (f"{line} (needs a restart)" for line in _fields("server", old.server, new.server))
 
 
 def _plugins(old: Settings, new: Settings) -> Iterator[str]:

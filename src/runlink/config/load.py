@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from runlink.application.problems import problems, toml_path
-from runlink.application.settings import Retention, Settings
+from runlink.application.settings import ItemRule, Retention, Settings
 from runlink.config import overrides
+from runlink.config.automations import automation_problems, policy
 from runlink.config.engines import engine_problems, engine_settings, number_problems, with_secrets
 from runlink.config.errors import ConfigError
+from runlink.config.items import item_problems, item_rule
 from runlink.config.links import link_problems, link_rule
 from runlink.config.schema import base_validator
+from runlink.config.server import server_problems, server_settings
 from runlink.config.store import store_problems, store_url
 
 DEFAULT_NAME: Final = "runlink.toml"
@@ -56,6 +59,16 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(["is nested too deep"], str(path)) from None
 
 
+def load_items(path: Path) -> tuple[ItemRule, ...]:
+    """The `[[items]]` of a file that need not be a whole configuration. Raises ConfigError with every problem."""
+    document = {"items": _read(path).get("items")}
+    if not document["items"]:
+        raise ConfigError(["has no [[items]]; give a file with the rules to try"], str(path))
+    if found := list(dict.fromkeys(_problems(document))):
+        raise ConfigError(found, str(path))
+    return _settings(document, path).items
+
+
 def _syntax(message: str, text: str) -> str:
     place = _PLACE.search(message)
     reason = _PLACE.sub("", message)
@@ -69,6 +82,7 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
     yield from problems(base_validator().iter_errors(document))
     yield from number_problems(document, ())
     yield from store_problems(_table(document, "store"))
+    yield from server_problems(_table(document, "server"))
     engines = _table(document, "engines")
     former: dict[str, str] = {}
     for name, table in engines.items():
@@ -77,6 +91,9 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
             yield from _rename_problems(name, table.get("renamed_from"), engines, former)
     links = document.get("links", [])
     yield from link_problems(links if isinstance(links, list) else [])
+    yield from automation_problems(_table(document, "automations"))
+    items = document.get("items", [])
+    yield from item_problems(items if isinstance(items, list) else [])
 
 
 def _rename_problems(name: str, old: Any, engines: Mapping[str, Any], former: dict[str, str]) -> Iterator[str]:
@@ -114,7 +131,10 @@ def _settings(document: Mapping[str, Any], path: Path) -> Settings:
         store_password=with_secrets(store["password"], folder) if "password" in store else None,
         engines={name: engine_settings(name, t, folder) for name, t in _table(document, "engines").items()},
         links=tuple(link_rule(index, t) for index, t in enumerate(document.get("links", ()))),
+        automations={name: policy(t) for name, t in _table(document, "automations").items()},
+        items=tuple(item_rule(index, t) for index, t in enumerate(document.get("items", ()))),
         retention=Retention(**{k: float(v) for k, v in _table(document, "retention").items()}),
+        server=server_settings(_table(document, "server"), folder),
         disabled_plugins=frozenset(n.lower() for n in _table(document, "plugins").get("disabled", ())),
         path=path,
     )

@@ -60,13 +60,16 @@ class RunOrchestration(DomainEntity):
     """The link of one Run to one instance; while active, the instance counts for the Run.
 
     `attach` makes a new one. Detached it keeps its row, and `restore` links the same two again.
-    `rule` names what made the link, None for a hand.
+    `rule` names what made the link, None for a hand, and `key` is the value by which the rule found the Run. A link
+    that is `pinned` was made or taken off by hand: no rule changes it any more.
     """
 
     run_id: UUID
     orchestration_instance_id: UUID
     attached_at: datetime = NOT_GIVEN
     rule: str | None = None
+    key: str | None = None
+    pinned: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,6 +84,8 @@ class RunOrchestration(DomainEntity):
         run_id: UUID,
         orchestration_instance_id: UUID,
         rule: str | None = None,
+        key: str | None = None,
+        pinned: bool = False,
         at: datetime | None = None,
         by: str | None = None,
     ) -> Self:
@@ -91,6 +96,8 @@ class RunOrchestration(DomainEntity):
             orchestration_instance_id=orchestration_instance_id,
             attached_at=moment,
             rule=rule,
+            key=key,
+            pinned=pinned,
             created_at=moment,
             created_by=by,
             updated_by=by,
@@ -101,6 +108,33 @@ class RunOrchestration(DomainEntity):
     def detach(self, at: datetime | None = None, by: str | None = None) -> bool:
         """End the link; the same as `deactivate`. False when it is ended already."""
         return self.deactivate(at, by)
+
+    def attach_again(
+        self, rule: str | None, key: str | None, at: datetime | None = None, by: str | None = None
+    ) -> bool:
+        """Link the same two again, as this rule says now. False when they are linked."""
+        if self.is_active:
+            return False
+        self.rule, self.key = rule, key
+        return self.restore(at, by)
+
+    def restate(self, rule: str | None, key: str | None, at: datetime | None = None, by: str | None = None) -> bool:
+        """Name what makes the link now, where that has another name than before. False when nothing differs."""
+        if (self.rule, self.key) == (rule, key):
+            return False
+        self.rule, self.key = rule, key
+        self._changed(moment_of(at), by)
+        return True
+
+    def pin(self, *, linked: bool, at: datetime | None = None, by: str | None = None) -> bool:
+        """Link or take off by hand, so that no rule changes it. False when it is so already."""
+        changed = self.pinned is not True or self.is_active is not linked
+        self.pinned = True
+        if linked and not self.is_active:
+            self.rule = self.key = None
+        if changed and not self._set_active(linked, moment_of(at), by):
+            self._changed(moment_of(at), by)
+        return changed
 
     def _set_active(self, active: bool, moment: datetime, by: str | None) -> bool:
         if not super()._set_active(active, moment, by):

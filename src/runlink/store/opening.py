@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -31,6 +32,7 @@ class SqlStore:
         self._reading = reading
         self._turnstile = Turnstile() if url.get_backend_name() == "sqlite" else None
         self._writer = GroupWriter(writing, self._turnstile) if self._turnstile else None
+        self._listeners: tuple[Callable[[], None], ...] = ()
 
     @contextmanager
     def unit_of_work(self, actor: str = "system") -> Iterator[SqlUnitOfWork]:
@@ -41,9 +43,10 @@ class SqlStore:
         if self._turnstile is None:
             with self.writing.begin() as connection:
                 yield SqlUnitOfWork(connection, actor)
-            return
-        with self._turnstile.turn(urgent=True), self.writing.begin() as connection:
-            yield SqlUnitOfWork(connection, actor)
+        else:
+            with self._turnstile.turn(urgent=True), self.writing.begin() as connection:
+                yield SqlUnitOfWork(connection, actor)
+        self._tell()
 
     def write(self, work: Callable[[SqlUnitOfWork], T], *, actor: str, urgent: bool = False) -> T:
         """Runs `work` in a transaction and gives its result once that is committed.
@@ -51,18 +54,39 @@ class SqlStore:
         On SQLite, jobs that wait together share a commit, urgent ones first; on PostgreSQL a job that lost a deadlock
         is run again. `work` may therefore run more than once, and must do nothing but write to the unit of work.
         """
+        result: T
         if self._writer is not None:
-            result: T = self._writer.run(lambda connection: work(SqlUnitOfWork(connection, actor)), urgent=urgent)
+            result = self._writer.run(lambda connection: work(SqlUnitOfWork(connection, actor)), urgent=urgent)
+            self._tell()
             return result
         for attempt in range(5):
             try:
                 with self.writing.begin() as connection:
-                    return work(SqlUnitOfWork(connection, actor))
+                    result = work(SqlUnitOfWork(connection, actor))
             except sa.exc.OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) not in _RETRIABLE or attempt == 4:
                     raise
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - spreading, not secrecy
+            else:
+                self._tell()
+                return result
         raise AssertionError("unreachable")
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back after each commit of this process, on the thread that asked for it: be quick, and raise nothing.
+
+        Returns what ends it.
+        """
+        self._listeners = (*self._listeners, callback)
+
+        def forget() -> None:
+            self._listeners = tuple(one for one in self._listeners if one is not callback)
+
+        return forget
+
+    def _tell(self) -> None:
+        for callback in self._listeners:
+            callback()
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:
@@ -153,11 +177,20 @@ def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
 
 def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
     dbapi_connection.isolation_level = None  # transactions are begun by us, not guessed by the driver
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "busy_timeout=30000",
-        "cache_size=-16000",
-    ):
+    _switch_to_wal(dbapi_connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000", "cache_size=-16000"):
         dbapi_connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _switch_to_wal(dbapi_connection: Any) -> None:
+    """SQLite does not wait for whoever else switches a new file at this moment, whatever the busy time-out."""
+    until = time.monotonic() + 30.0
+    while True:
+        try:
+            dbapi_connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreading, not secrecy
+        else:
+            return

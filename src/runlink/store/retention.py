@@ -1,7 +1,9 @@
-"""What grows is kept for a while: observations, delivered events, quarantined items. The daemon comes here hourly.
+"""What grows is kept for a while: observations, delivered events, quarantined items, the audit, idempotency keys. The
+daemon comes here hourly.
 
 An instance, its attempts, steps and links are never removed, nor anything a Run's history is told from: neither the
-first, whole observation of an instance, nor any observation of an instance that counts for a Run.
+first, whole observation of an instance, nor any observation of an instance that counts, or once counted, for a Run, nor
+a Run's own events.
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ class Pruned(NamedTuple):
     observations: int
     events: int
     quarantined: int
+    audited: int = 0
+    idempotency_keys: int = 0
+
+
+IDEMPOTENCY_KEYS = timedelta(days=7)
+"""How long a repeated request is recognised."""
 
 
 def prune(uow: SqlUnitOfWork, retention: Retention, now: datetime, *, limit: int = 5000) -> Pruned:
@@ -33,6 +41,8 @@ def prune(uow: SqlUnitOfWork, retention: Retention, now: datetime, *, limit: int
         _observations(uow.connection, now - timedelta(days=retention.observations_days), limit),
         uow.outbox.prune(now - timedelta(days=retention.outbox_days), limit),
         _quarantined(uow.connection, now - timedelta(days=retention.quarantine_days), limit),
+        _older(uow.connection, tables.audit, "at", now - timedelta(days=retention.audit_days), limit),
+        _older(uow.connection, tables.idempotency_keys, "created_at", now - IDEMPOTENCY_KEYS, limit),
     )
 
 
@@ -41,7 +51,7 @@ def _observations(connection: sa.Connection, before: datetime, limit: int) -> in
     earlier = one.alias("earlier")
     counts_for_a_run = (
         sa.exists()
-        .where(link.c.orchestration_instance_id == one.c.instance_id, link.c.is_active)
+        .where(link.c.orchestration_instance_id == one.c.instance_id)
         .where(run.c.id == link.c.run_id, run.c.is_active)
     )
     is_not_first = sa.exists().where(earlier.c.instance_id == one.c.instance_id, earlier.c.id < one.c.id)
@@ -63,4 +73,10 @@ def _quarantined(connection: sa.Connection, before: datetime, limit: int) -> int
         .order_by(table.c.last_seen_at)
         .limit(limit)
     )
+    return connection.execute(sa.delete(table).where(key.in_(old))).rowcount
+
+
+def _older(connection: sa.Connection, table: sa.Table, column: str, before: datetime, limit: int) -> int:
+    key = sa.tuple_(*table.primary_key.columns)
+    old = sa.select(*table.primary_key.columns).where(table.c[column] < before).order_by(table.c[column]).limit(limit)
     return connection.execute(sa.delete(table).where(key.in_(old))).rowcount

@@ -95,10 +95,11 @@ runs = _entity(
     _status(),
     *_times(),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("silent_since", UtcDateTime),
     # bookkeeping: when a Run whose instances have all ended may complete
     sa.Column("quiet_until", UtcDateTime),
     sa.Index("ix_runs_correlation_id", "correlation_id"),
-    sa.Index("ix_runs_automation_id", "automation_id"),
+    sa.Index("ix_runs_automation_id", "automation_id", "id"),
     sa.Index("ix_runs_status", "status", "id"),
 )
 sa.Index(
@@ -114,6 +115,7 @@ batch_executions = _entity(
     _ref("batch_id", "batches"),
     _status(),
     *_times(),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.UniqueConstraint("run_id", "batch_id"),
     sa.Index("ix_batch_executions_batch_id", "batch_id"),
 )
@@ -185,6 +187,7 @@ orchestration_instances = _entity(
     sa.UniqueConstraint("engine_id", "external_id"),
     sa.Index("ix_orchestration_instances_status", "status", "id"),
     sa.Index("ix_orchestration_instances_workflow", "engine_id", "workflow", "id"),
+    sa.Index("ix_orchestration_instances_engine_id", "engine_id", "id"),
 )
 sa.Index(
     "ix_orchestration_instances_parent",
@@ -208,6 +211,8 @@ run_orchestrations = _entity(
     _ref("orchestration_instance_id", "orchestration_instances"),
     sa.Column("attached_at", UtcDateTime, nullable=False),
     sa.Column("rule", sa.Text),
+    sa.Column("key", sa.Text),  # what the rule found in the instance
+    sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("run_id", "orchestration_instance_id"),
     sa.Index("ix_run_orchestrations_orchestration_instance_id", "orchestration_instance_id"),
 )
@@ -266,9 +271,60 @@ waiting_keys = sa.Table(  # keys that rules found in instances and that no Run h
     metadata,
     sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), primary_key=True),
     sa.Column("rule", sa.Text, primary_key=True),
-    _ref("automation_id", "automations"),
-    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("automation_id", sa.Uuid, sa.ForeignKey("automations.id"), primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
     sa.Index("ix_waiting_keys_automation_id_key", "automation_id", "key"),
+)
+
+correlations = sa.Table(  # values by which rules know an instance's parent in another engine, from either side
+    "correlations",
+    metadata,
+    sa.Column("topic", sa.String(32), primary_key=True),  # what is compared: a digest of the rule's `parent`
+    sa.Column("side", sa.String(6), primary_key=True),  # "parent" or "child"
+    sa.Column("value", sa.Text, primary_key=True),
+    sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), primary_key=True),
+    sa.Index("ix_correlations_instance_id", "instance_id"),
+)
+
+# --- steps as items (docs/reference/items.md) ------------------------------------------------------------------------
+
+item_keys = sa.Table(  # by what an item is known to a rule that gives it no number
+    "item_keys",
+    metadata,
+    sa.Column("batch_id", sa.Uuid, sa.ForeignKey("batches.id"), primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    _ref("item_id", "items"),
+    sa.Index("ix_item_keys_item_id", "item_id"),
+)
+
+item_steps = sa.Table(  # which step of an instance is which item for a Run; of one that does not fit, why
+    "item_steps",
+    metadata,
+    sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), primary_key=True),
+    sa.Column("external_id", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Uuid, sa.ForeignKey("runs.id"), primary_key=True),
+    sa.Column("rule", sa.Text, nullable=False),
+    _ref("item_id", "items", nullable=True),
+    sa.Column("max_attempts", sa.Integer),  # of the engine's policy, where the rule knows it
+    sa.Column("differs", sa.Text),  # what of the stored payloads is not as the rule gives it
+    sa.Column("problem", sa.Text),
+    sa.Index("ix_item_steps_item_id", "item_id", "run_id"),
+)
+
+item_fits = sa.Table(  # how the steps of a workflow fit a rule: as the instance begun last shows it
+    "item_fits",
+    metadata,
+    sa.Column("engine_id", sa.Uuid, sa.ForeignKey("engines.id"), primary_key=True),
+    sa.Column("workflow", sa.Text, primary_key=True),
+    sa.Column("rule", sa.Text, primary_key=True),
+    _ref("instance_id", "orchestration_instances"),
+    sa.Column("begun_at", UtcDateTime, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+    sa.Column("drifted_since", UtcDateTime),  # NULL while it fits
+    sa.Column("reason", sa.Text),
+    sa.Column("counted", sa.Integer, nullable=False),
+    sa.Column("unfit", sa.Integer, nullable=False),
+    sa.Column("differing", sa.Integer, nullable=False),
 )
 
 # --- feeds ---------------------------------------------------------------------------------------------------------
@@ -336,6 +392,7 @@ outbox = sa.Table(
     sa.Column("occurred_at", UtcDateTime, nullable=False),
     sa.Column("recorded_at", UtcDateTime, nullable=False),
     sa.Column("data", Json, nullable=False),
+    sa.Column("actor", sa.String(200)),  # who wrote what the event tells of
     sa.UniqueConstraint("position"),
     sa.Index("ix_outbox_run_id", "run_id", "sequence"),
     sa.Index("ix_outbox_recorded_at", "recorded_at"),
@@ -355,4 +412,64 @@ subscribers = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("retry_at", UtcDateTime),
     sa.Column("last_error", sa.Text),
+)
+
+# --- the server ----------------------------------------------------------------------------------------------------
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("scopes", Json, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),  # of the token, which is kept nowhere
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    sa.Column("expires_at", UtcDateTime),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Column("last_used_at", UtcDateTime),  # to the quarter of an hour
+    sa.UniqueConstraint("digest"),
+)
+sa.Index(
+    "ix_tokens_name_valid",
+    tokens.c.name,
+    unique=True,
+    sqlite_where=tokens.c.revoked_at.is_(None),
+    postgresql_where=tokens.c.revoked_at.is_(None),
+)
+
+sessions = sa.Table(  # of browsers that logged in with a token
+    "sessions",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    _ref("token_id", "tokens"),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Index("ix_sessions_expires_at", "expires_at"),
+)
+
+idempotency_keys = sa.Table(  # what a repeated request made the first time
+    "idempotency_keys",
+    metadata,
+    sa.Column("actor", sa.String(200), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False),  # of the request: the same key with another is refused
+    sa.Column("entity_id", sa.Uuid, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+audit = sa.Table(  # who changed what through the server or the tokens' command
+    "audit",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("action", sa.String(50), nullable=False),
+    sa.Column("subject_type", sa.String(50), nullable=False),
+    sa.Column("subject_id", sa.Uuid),
+    sa.Column("address", sa.String(50)),
+    sa.Column("details", Json),
+    sa.Index("ix_audit_at", "at"),
+    sa.Index("ix_audit_subject_id", "subject_id", "id"),
 )

@@ -91,7 +91,8 @@ def test_one_instance_with_all_that_is_known(synced):
 def test_a_run_in_json(synced):
     [row] = synced.rows("runs", "list")
     assert list(row) == ["id", "automation", "correlation_id", "status", "attempt", "created_at", "started_at",
-                         "finished_at", "error_summary", "cancellation_reason", "quiet_until", "version",
+                         "finished_at", "error_summary", "cancellation_reason", "quiet_until", "silent_since",
+                         "version",
                          "instances"]  # fmt: skip
     assert (row["automation"], row["correlation_id"], row["status"], row["instances"]) == (
         "nightly", "monday", "FAILED", 2)  # fmt: skip
@@ -176,7 +177,7 @@ def test_status(synced):
     assert list(row) == ["engine", "type", "url", "product", "product_version", "state", "since", "last_success_at",
                          "last_news_at", "failures", "last_error", "last_duration_s", "requests", "skew_s",
                          "watch", "lag_s", "instances",
-                         "open", "vanished", "linked", "unlinked", "daemon_running"]  # fmt: skip
+                         "open", "vanished", "linked", "unlinked", "daemon_running", "items_drifted"]  # fmt: skip
     counts = {name: row[name] for name in ("instances", "open", "vanished", "linked", "unlinked")}
     assert counts == {"instances": 4, "open": 2, "vanished": 0, "linked": 2, "unlinked": 2}
     assert (row["state"], row["product"], row["product_version"]) == ("ok", "Acme CI", "7.1")

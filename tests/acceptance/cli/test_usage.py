@@ -13,7 +13,9 @@ from runlink.cli import app, options
 from runlink.domain import ExecutionStatus
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
-LISTINGS = ("engines", "instances", "runs", "automations", "batches", "items", "executions", "plugins")
+LISTINGS = (
+    "engines", "instances", "runs", "automations", "batches", "items", "executions", "plugins", "tokens", "audit",
+)  # fmt: skip
 
 
 def commands(command=None, path=()):
