@@ -149,7 +149,7 @@ class RealAirflow:
                 if process.poll() is not None:
                     name = str(process.args[1])  # type: ignore[index]
                     raise EngineBrokenError(f"airflow {name} ended with {process.returncode}: {self._log(name)}")
-            with contextlib.suppress(OSError, ValueError, KeyError):
+            with contextlib.suppress(OSError, ValueError, KeyError, EngineBrokenError):
                 self._login()
                 health = self.call("GET", "monitor/health")
                 dags = {row["dag_id"] for row in self.call("GET", "dags?limit=100")["dags"]}
@@ -178,7 +178,20 @@ class RealAirflow:
         for group in groups:  # a child may outlive the leader of its group
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
+        for process_id in self.left():  # a task's supervisor makes a group of its own
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process_id, signal.SIGKILL)
         self._processes.clear()
+
+    def left(self) -> list[int]:
+        """Process ids of everything that runs with this folder as AIRFLOW_HOME, dead children aside."""
+        mark = f"AIRFLOW_HOME={self.folder}".encode()
+        found = []
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in environ.read_bytes().split(b"\0"):
+                    found.append(int(environ.parent.name))
+        return found
 
     # --- what one can ask of it ----------------------------------------------------------------------------------
 
@@ -191,7 +204,16 @@ class RealAirflow:
             self._token = json.load(answer)["access_token"]
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON of one call below /api/v2; None for an empty answer."""
+        """The JSON of one call below /api/v2; None for an empty answer. A token that has run out is renewed."""
+        try:
+            return self._call(method, path, body)
+        except EngineBrokenError as error:
+            if "HTTP 401" not in str(error):
+                raise
+            self._login()
+            return self._call(method, path, body)
+
+    def _call(self, method: str, path: str, body: Any) -> Any:
         request = urllib.request.Request(
             f"{self.url}/api/v2/{path}",
             method=method,
@@ -221,9 +243,18 @@ class RealAirflow:
         """Airflow's way to cancel: the run is set to failed by hand."""
         self.call("PATCH", self._path(run), {"state": "failed"} | ({"note": note} if note else {}))
 
-    def clear(self, run: tuple[str, str], *, only_failed: bool = False) -> None:
+    def clear(self, run: tuple[str, str]) -> None:
         """Runs its tasks again, in the same run."""
-        self.call("POST", f"{self._path(run)}/clear", {"dry_run": False, "only_failed": only_failed})
+        self.call("POST", f"{self._path(run)}/clear", {"dry_run": False, "only_failed": False})
+
+    def clear_task(self, run: tuple[str, str], task_id: str) -> None:
+        """Runs one task of a run again, though it may be running."""
+        body = {"dry_run": False, "dag_run_id": run[1], "task_ids": [task_id], "only_failed": False}
+        self.call("POST", f"dags/{run[0]}/clearTaskInstances", body | {"only_running": False})
+
+    def task_state(self, run: tuple[str, str], task_id: str) -> str | None:
+        """The state of one task of a run."""
+        return str(self.call("GET", f"{self._path(run)}/taskInstances/{task_id}")["state"])
 
     def delete(self, run: tuple[str, str]) -> None:
         """Removes a run that is queued or has ended."""

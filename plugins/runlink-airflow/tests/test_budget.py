@@ -64,7 +64,7 @@ def test_the_audit_log_is_asked_once_for_all_that_failed_meanwhile(airflow, make
 
 
 def test_a_first_look_reads_in_bulk(airflow, make_adapter, run_row):
-    """2,000 ended runs: a token, what is open, 20 pages, and the audit log of what failed; no task instance."""
+    """2,000 ended runs: a token, what is open, 20 pages, the audit log of what failed, the tasks of 100 of these."""
     airflow.now = AT
     for number in range(1, 2001):
         state = "failed" if number % 10 == 0 else "success"
@@ -72,7 +72,7 @@ def test_a_first_look_reads_in_bulk(airflow, make_adapter, run_row):
     adapter = make_adapter()
     count, pages = spent(adapter, lambda: list(adapter.poll({})))
     assert sum(len(page.observations) for page in pages) == 2000
-    assert count == 1 + 1 + 20 + 20
+    assert count == 1 + 1 + 20 + 20 + 100
 
 
 def test_excluded_dags_cost_nothing_more(airflow, make_host):

@@ -88,8 +88,7 @@ STATES += ["up_for_reschedule", "upstream_failed", "skipped", "deferred", "await
 
 def test_a_run_is_retrying_while_a_task_waits_for_its_next_try(ended, task):
     run = ended | {"state": "running", "end_date": None}
-    told = seen(run, tasks=[task(state="up_for_retry", max_tries=2)])
-    assert (told.status, told.message) == ("RETRYING", "task boom is up_for_retry (try 1 of 3)")
+    assert seen(run, tasks=[task(state="up_for_retry", max_tries=2)]).status == "RETRYING"
     assert seen(run, retrying=True).status == "RETRYING"  # its tasks were read in an earlier turn
     assert seen(run, tasks=[task(state="running")], retrying=True).status == "PROCESSING"
 
@@ -97,13 +96,13 @@ def test_a_run_is_retrying_while_a_task_waits_for_its_next_try(ended, task):
 def test_ended_by_hand_is_cancelled(ended):
     told = seen(ended, cancelled="set to failed by ann: enough")
     assert (told.status, told.native_status, told.message) == ("CANCELLED", "failed", "set to failed by ann: enough")
-    assert seen(ended | {"state": "success"}, cancelled="x").status == "COMPLETED"
+    assert seen(ended | {"state": "success"}, cancelled="x").message is None
 
 
 def test_the_message_names_what_failed(ended, task):
     tasks = [task(task_id=f"t{n}", state="failed") for n in range(5)] + [task(task_id="u", state="upstream_failed")]
     assert seen(ended, tasks=tasks).message == (
-        "task t0 is failed (try 1 of 1), task t1 is failed (try 1 of 1), task t2 is failed (try 1 of 1) and 2 more"
+        "task t0 failed (try 1 of 1), task t1 failed (try 1 of 1), task t2 failed (try 1 of 1) and 2 more"
     )
 
 

@@ -58,9 +58,9 @@ class AirflowAdapter(Polls, Refetches, Receives):
     def check(self) -> EngineInfo:
         """Raises ConfigRejected when there is no API of Airflow 3 at the engine's address."""
         try:
-            version = str(self._rest.get("version")["version"])
-            health = self._rest.get("monitor/health")
-        except (NotFound, KeyError, TypeError) as error:
+            version = str(self._rest.get("version", key="version")["version"])
+            health = self._rest.get("monitor/health", key="scheduler")
+        except NotFound as error:
             raise ConfigRejected(f"{error}: `url` must be the address of an Airflow 3 API server") from error
         self._rest.listing("dags/~/dagRuns", "dag_runs", [_IN_ORDER, ("state", "queued")])
         warnings = []
@@ -69,7 +69,7 @@ class AirflowAdapter(Polls, Refetches, Receives):
         if not version.startswith("3."):
             warnings.append(f"Airflow {version} was never tried with this plugin; 3.3.2 is known to work")
         try:
-            self._rest.get("eventLogs", [("limit", "1")])
+            self._rest.rows("eventLogs", "event_logs", [("limit", "1")])
         except NotPermitted:
             warnings.append(
                 "the user may not read the audit log: a cancelled run is told as failed unless its note begins with "
@@ -150,7 +150,7 @@ class AirflowAdapter(Polls, Refetches, Receives):
             gone.append(name)
             return
         try:
-            row = self._rest.get(run_path(*parsed))
+            row = self._rest.get(run_path(*parsed), key="dag_run_id")
         except NotFound:
             gone.append(name)
         except NotPermitted as error:

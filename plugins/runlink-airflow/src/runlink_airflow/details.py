@@ -27,7 +27,8 @@ RUNNING_READS: Final = 20
 """Running DAG runs whose task instances are read in one turn (one request each per 100); they take turns."""
 
 ENDED_READS: Final = 100
-"""Ended DAG runs whose task instances are read in one poll. The host has the rest read again if they are linked."""
+"""Ended DAG runs whose task instances are read in one poll; a first look, which meets many, reads those of so many that
+failed. The host has the rest read again if they are linked."""
 
 TRY_READS: Final = 100
 """Task instances whose earlier tries are read in one turn, one request each."""
@@ -80,8 +81,7 @@ class Details:
     def begin_turn(self, *, first: bool = False) -> None:
         """Renews what one turn may read. A first look has too many ended runs to read the tasks of each."""
         self._first = first
-        self._running_left, self._ended_left = RUNNING_READS, 0 if first else ENDED_READS
-        self._tries_left = TRY_READS
+        self._running_left, self._ended_left, self._tries_left = RUNNING_READS, ENDED_READS, TRY_READS
         self._telling.clear()
 
     def page(
@@ -164,8 +164,10 @@ class Details:
         if run["state"] == "queued":  # none of its tasks has begun, or begins anew before the run does
             return False
         if run["state"] != "running":
+            if asked_for or (self._first and run["state"] == "success"):
+                return asked_for
             self._ended_left -= 1
-            return asked_for or self._ended_left >= 0
+            return self._ended_left >= 0
         self._running_left -= 1
         if self._running_left >= 0:
             self._last_running = name
@@ -201,7 +203,7 @@ class Details:
         if known is None and self._tries_left > 0:
             self._tries_left -= 1
             index = f"/{task[1]}" if task[1] >= 0 else ""
-            known = self._rest.get(f"{path}/{quote(task[0], safe='')}{index}/tries")["task_instances"]
+            known = self._rest.rows(f"{path}/{quote(task[0], safe='')}{index}/tries", "task_instances")
             self._tries.keep(key, known)
         return known
 
@@ -222,8 +224,8 @@ class Details:
 
     def _triggered(self, path: str, map_index: int) -> str | None:
         try:
-            value = self._rest.get(path, [("map_index", str(map_index))])["value"]
-        except (NotFound, NotPermitted, KeyError, TypeError):
+            value = self._rest.get(path, [("map_index", str(map_index))], key="value")["value"]
+        except (NotFound, NotPermitted):
             return None
         return value if isinstance(value, str) else None
 

@@ -68,7 +68,7 @@ class Endings:
         try:
             for page in range(_MOST_PAGES):
                 bounds = [("order_by", "-id"), ("limit", str(PAGE_ROWS)), ("offset", str(page * PAGE_ROWS))]
-                rows = self._rest.get("eventLogs", [*params, *bounds])["event_logs"]
+                rows = self._rest.rows("eventLogs", "event_logs", [*params, *bounds])
                 found += [each for row in rows for each in _said(row)]
                 if len(rows) < PAGE_ROWS:
                     break

@@ -60,13 +60,17 @@ class Rest:
         self._token: str | None = self._given
         self._client: httpx.Client = context.http(headers={"Accept": "application/json"})
 
-    def get(self, path: str, params: Params = ()) -> Any:
-        """The JSON under `/api/v2/{path}`.
+    def get(self, path: str, params: Params = (), *, key: str) -> Row:
+        """The JSON object under `/api/v2/{path}`, which has a `key`.
 
         Raises what `spi.error_for` names for the status (NotPermitted for 403, CursorExpired for a page token that is
-        none), and TransientError for a redirect or a body that is not JSON (a proxy's page, an answer cut short).
+        none), and TransientError for anything else than such an object (a proxy's page, an answer cut short).
         """
-        return self._json(self._answer(path, params), path)
+        return self._json(self._answer(path, params), path, key)
+
+    def rows(self, path: str, key: str, params: Params = ()) -> list[Row]:
+        """The rows under `key` of an answer that comes in one piece. Raises as `get`."""
+        return self._rows(self.get(path, params, key=key), path, key)
 
     def listing(self, path: str, key: str, params: Params, *, after: str | None = None) -> Listing:
         """One page of the rows under `key`, in an order that `params` must name, from the token `after` on.
@@ -75,10 +79,8 @@ class Rest:
         """
         start = [("offset", after[7:])] if after and after.startswith("offset:") else [("cursor", after or "")]
         answer = self._answer(path, [*params, *start, ("limit", str(PAGE_ROWS))])
-        body = self._json(answer, path)
-        rows = body.get(key) if isinstance(body, dict) else None
-        if not isinstance(rows, list):
-            raise TransientError(f"Airflow's /api/v2/{path} answered without a list of {key}")
+        body = self._json(answer, path, key)
+        rows = self._rows(body, path, key)
         total = int(body.get("total_entries") or len(rows))
         following = body.get("next_cursor")
         if "next_cursor" not in body:  # an Airflow without keyset paging
@@ -96,6 +98,13 @@ class Rest:
             yield page
             if (after := page.after) is None:
                 return
+
+    @staticmethod
+    def _rows(body: Row, path: str, key: str) -> list[Row]:
+        rows = body[key]
+        if not isinstance(rows, list):
+            raise TransientError(f"Airflow's /api/v2/{path} answered with {key} that is no list")
+        return rows
 
     def _date(self, answer: httpx.Response) -> datetime:
         """The engine's time; the host's where a proxy has taken the `Date` away."""
@@ -137,12 +146,9 @@ class Rest:
             raise CredentialsRejected(
                 f"Airflow's /auth/token answered HTTP {answer.status_code}: check `user` and `password`"
             )
-        token = self._json(answer, "auth/token", below="").get("access_token")
-        if not isinstance(token, str) or not token:
-            raise TransientError("Airflow's /auth/token answered without an access_token")
-        self._token = token
+        self._token = str(self._json(answer, "auth/token", "access_token", below="")["access_token"])
 
-    def _json(self, answer: httpx.Response, path: str, *, below: str = "api/v2/") -> Any:
+    def _json(self, answer: httpx.Response, path: str, key: str, *, below: str = "api/v2/") -> Row:
         what = f"Airflow's /{below}{path}"
         if answer.status_code == 400 and "cursor" in _detail(answer).lower():
             raise CursorExpired(f"{what} does not know the page token any more")
@@ -157,10 +163,13 @@ class Rest:
         if answer.is_redirect:
             raise TransientError(f"{what} redirects elsewhere: set `url` to the address where Airflow itself answers")
         try:
-            return answer.json()
+            body = answer.json()
         except ValueError:
             kind = answer.headers.get("content-type", "no content type")
             raise TransientError(f"{what} answered {kind} that is not JSON, or is cut short") from None
+        if not isinstance(body, dict) or key not in body:
+            raise TransientError(f"{what} answered without {key}")
+        return body
 
 
 def _about_the_token(answer: httpx.Response) -> bool:

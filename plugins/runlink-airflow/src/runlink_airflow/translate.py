@@ -181,15 +181,15 @@ def is_retrying(tasks: Iterable[Row] | Unknown) -> bool:
 
 
 def _message(facts: Facts, tasks: Sequence[Row]) -> str | None:
-    """Airflow gives a run no reason of its own: the tasks that it failed by, or wait to be tried again."""
-    if facts.run["state"] == "failed" and facts.cancelled is not None:
-        return facts.cancelled
-    wanted = {"failed": ("failed",), "running": ("up_for_retry", "restarting")}.get(facts.run["state"], ())
+    """Airflow gives a run no reason of its own: the tasks that it failed by. Of an end alone, because a message stays
+    when another observation tells none."""
+    if facts.run["state"] != "failed" or facts.cancelled is not None:
+        return facts.cancelled if facts.run["state"] == "failed" else None
     told = [
-        f"task {step_id(t['task_id'], t['map_index'])} is {t['state']} (try {max(1, t['try_number'])} of "
+        f"task {step_id(t['task_id'], t['map_index'])} failed (try {max(1, t['try_number'])} of "
         f"{max(t['max_tries'] + 1, t['try_number'])})"
         for t in sorted(tasks, key=lambda t: (t["task_id"], t["map_index"]))
-        if t["state"] in wanted
+        if t["state"] == "failed"
     ]
     more = f" and {len(told) - 3} more" if len(told) > 3 else ""
     return ", ".join(told[:3]) + more if told else None
