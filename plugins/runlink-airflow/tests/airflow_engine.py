@@ -4,7 +4,7 @@ The live test runs runlink against it. It speaks to Airflow with the standard li
 what no API tells (`clear_number`), so that its account of what ran owes nothing to the plugin that is being judged.
 
     with RealAirflow(folder) as engine:
-        run = engine.trigger("ok", run_id="42")
+        run = engine.trigger("ok", run_id="order-42")
         engine.wait([run])
 """
 
@@ -27,6 +27,9 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parents[3]
 BIN = ROOT / ".envs" / "airflow" / "bin"
 USER, PASSWORD = "runlink", "a-password-for-loopback"
+"""runlink's own, of the role that may read and nothing else."""
+OPERATOR, OPERATOR_PASSWORD = "operator", "another-one"
+"""Who triggers, cancels and clears."""
 ENDED = ("success", "failed")
 
 
@@ -86,7 +89,7 @@ class RealAirflow:
         dags = self.folder / "dags"
         dags.mkdir(parents=True, exist_ok=True)
         shutil.copy(Path(__file__).parent / "dags" / "runlink_dags.py", dags)
-        (self.folder / "passwords.json").write_text(json.dumps({USER: PASSWORD}), "utf-8")
+        (self.folder / "passwords.json").write_text(json.dumps({USER: PASSWORD, OPERATOR: OPERATOR_PASSWORD}), "utf-8")
         http, worker_log, trigger_log = _free_ports(3)
         self.url = f"http://127.0.0.1:{http}"
         self._environment = {
@@ -106,7 +109,7 @@ class RealAirflow:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:viewer,{OPERATOR}:admin",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.folder / "passwords.json"),
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log),
@@ -196,7 +199,7 @@ class RealAirflow:
     # --- what one can ask of it ----------------------------------------------------------------------------------
 
     def _login(self) -> None:
-        body = json.dumps({"username": USER, "password": PASSWORD}).encode()
+        body = json.dumps({"username": OPERATOR, "password": OPERATOR_PASSWORD}).encode()
         request = urllib.request.Request(
             f"{self.url}/auth/token", data=body, headers={"Content-Type": "application/json"}
         )
@@ -227,9 +230,9 @@ class RealAirflow:
             raise EngineBrokenError(f"{method} {path}: HTTP {error.code} {error.read(400)!r}") from error
         return json.loads(text) if text else None
 
-    def trigger(self, dag_id: str, *, run_id: str | None = None, **conf: Any) -> tuple[str, str]:
-        """Starts a run. Gives (dag_id, dag_run_id)."""
-        body = {"logical_date": None, "conf": conf} | ({"dag_run_id": run_id} if run_id else {})
+    def trigger(self, dag_id: str, *, run_id: str, **conf: Any) -> tuple[str, str]:
+        """Starts a run with this id, which also stands in its `conf`. Gives (dag_id, dag_run_id)."""
+        body = {"logical_date": None, "dag_run_id": run_id, "conf": {"run_id": run_id, **conf}}
         return dag_id, self.call("POST", f"dags/{dag_id}/dagRuns", body)["dag_run_id"]
 
     def _path(self, run: tuple[str, str]) -> str:

@@ -170,6 +170,13 @@ def test_a_run_id_that_was_used_again_is_another_run(airflow, adapter, run_row):
     assert (page.gone, page.observations) == (("etl/r1@1795444800.000000",), [])
 
 
+def test_a_row_that_makes_no_sense_is_not_gone(airflow, adapter, run_row):
+    airflow.add(run_row(1))
+    airflow.runs[0]["run_after"] = "some day"
+    (page,) = adapter.refetch(["etl/r1@1795444800.000000"])
+    assert (page.gone, len(page.unreadable)) == ((), 1)
+
+
 def test_a_404_that_is_not_airflows_makes_nothing_gone(airflow, adapter):
     airflow.faults = lambda request: (
         httpx.Response(404, text="<html>") if request.url.path.endswith("/dagRuns/r1") else None

@@ -156,7 +156,8 @@ class AirflowAdapter(Polls, Refetches, Receives):
         except NotPermitted as error:
             self.context.log.warning("%s is left as it is: %s", name, error)
         else:
-            if _identity(row) == name:
+            there = _identity(row)
+            if there is None or there == name:  # a row that makes no sense is told of as such
                 runs.append(row)
             else:
                 gone.append(name)
