@@ -1,5 +1,7 @@
 """Holds the in-memory Airflow of these tests to the recorded one: the same question, the same rows."""
 
+from datetime import datetime
+
 import httpx
 import pytest
 
@@ -59,6 +61,25 @@ def test_refusals(name, airflow, recorded):
         answer = ask(airflow, exchange, **headers)
     assert answer.status_code == exchange["response"]["status"]
     assert answer.json() == exchange["response"]["json"]
+
+
+def test_ordered_by_id_with_a_token_and_a_date(airflow, recorded, recorded_rows, signed_in):
+    """Recording 132, as the plugin asks: the first two of five runs, a token, and the engine's clock in the `Date`."""
+    exchange = recorded("132")
+    airflow.now = datetime.fromisoformat(exchange["recorded_at"])
+    for number in range(2, 7):
+        row = recorded_rows("132")[min(number - 2, 1)]
+        airflow.add(row if number < 4 else row | {"dag_run_id": f"later-{number}"})
+    answer = ask(airflow, exchange, **signed_in)
+    assert told(answer.json()) == told(exchange["response"]["json"])
+    assert bool(answer.json()["next_cursor"]) == bool(exchange["response"]["json"]["next_cursor"]) is True
+    assert answer.headers["date"][:16] == exchange["response"]["headers"]["date"][:16]
+
+
+def test_one_run(airflow, recorded, signed_in):
+    airflow.at(8)
+    exchange = recorded("061")
+    assert ask(airflow, exchange, **signed_in).json() == exchange["response"]["json"]
 
 
 def test_tries(airflow, recorded_rows, signed_in, recorded):

@@ -148,8 +148,11 @@ def test_a_deleted_run_that_was_open_is_gone(airflow, make_host):
     assert [name.split("/")[0] for name in host.gone] == ["paused_pipeline"]
 
 
-def test_nothing_is_ever_posted_but_the_password(airflow, make_host):
+def test_nothing_is_ever_posted_but_the_password(airflow, make_host, recorded):
     """TRAP 6: POST …/dagRuns/list has no `updated_at`; and each POST writes a line into the engine's audit log."""
+    refused = recorded("065")["response"]
+    assert refused["status"] == 422
+    assert "updated_at_gte" in json.dumps(refused["json"])
     host = make_host()
     for number in (1, 5, 9, 12, 14):
         airflow.at(number)
@@ -216,6 +219,17 @@ def test_cancelled_through_the_selection_of_the_web_interface(airflow, adapter, 
     airflow.events = recorded_rows("144")
     (seen,) = told(adapter.poll({}))
     assert (str(seen.status), seen.native_status, seen.message) == ("CANCELLED", "failed", "set to failed by runlink")
+
+
+def test_cancelled_without_a_note(airflow, adapter, recorded_rows):
+    """Recordings 138, 139, 144: no word in the run, one line in the audit log."""
+    run = recorded_rows("139")[0]
+    assert run["note"] is None
+    airflow.now = datetime.fromisoformat(run["end_date"])
+    airflow.add(run)
+    airflow.events = recorded_rows("144")
+    (seen,) = told(adapter.poll({}))
+    assert (str(seen.status), seen.message) == ("CANCELLED", "set to failed by runlink")
 
 
 def test_without_the_audit_log_a_note_counts(airflow, make_adapter, failed_run):
@@ -299,6 +313,18 @@ def test_tasks_that_go_on_after_the_end_are_read_again(airflow, make_host, run_r
     assert str(known["steps"]["teardown", 1].status) == "COMPLETED"
 
 
+def test_a_task_that_was_cleared_while_it_ran(airflow, adapter, recorded_rows):
+    """Recordings 135, 136: `restarting`, with an end, until it is started again."""
+    run = recorded_rows("135")[0]
+    airflow.now = datetime.fromisoformat(run["queued_at"])
+    airflow.add(run)
+    airflow.tasks = recorded_rows("136")
+    seen = told(adapter.poll({}))[-1]
+    steps = {step.external_id: (str(step.status), step.native_status, step.final) for step in seen.steps}
+    assert str(seen.status) == "RETRYING"
+    assert steps == {"after": ("PENDING", "none", None), "sleepy": ("RETRYING", "restarting", False)}
+
+
 # --- answers -------------------------------------------------------------------------------------------------------
 
 
@@ -339,6 +365,11 @@ def test_answers_that_are_cut_short(content, airflow, adapter):
     )
     with pytest.raises(TransientError):
         list(adapter.poll({}))
+
+
+def test_no_answer_can_be_asked_for_conditionally(recorded):
+    """Recording 107: no ETag and no Last-Modified, so a poll is one whole answer."""
+    assert not {"etag", "last-modified"} & {name.lower() for name in recorded("107")["response"]["headers"]}
 
 
 def test_unicode(airflow, make_host, run_row):
