@@ -351,24 +351,32 @@ def assert_pushes_agree(lineage, serving, vanished):
 
 
 def requests_per_poll(engine, module, *, busy):
-    """Requests of each turn of an adapter that has read everything before; busy: two runs begin, go on and end."""
+    """Requests of each turn of an adapter that has read everything before; busy: while two runs begin, go on and end."""
     from runlink_airflow import AirflowAdapter
 
     since = datetime.now(UTC) - timedelta(hours=1)
     adapter = runlink.testing.build(
         AirflowAdapter, engine.url, config={"user": module.USER, "password": module.PASSWORD}, since=since
     )
+    cursors = {}
+
+    def turn():
+        before = runlink.testing.requests_made(adapter)
+        for page in adapter.poll(cursors):
+            cursors.update(page.cursors)
+        return runlink.testing.requests_made(adapter) - before
+
     try:
-        cursors, counts = {}, []
-        runs = [engine.trigger("ok", run_id=f"busy-{n}") for n in range(2)] if busy else []
-        for _ in range(12 if busy else 4):
-            before = runlink.testing.requests_made(adapter)
-            for page in adapter.poll(cursors):
-                cursors.update(page.cursors)
-            counts.append(runlink.testing.requests_made(adapter) - before)
-            time.sleep(1 if busy else 0.1)
-        engine.wait(runs)
-        return counts[1:]
+        for _ in range(3):  # the first look, and then the tasks of what has just ended
+            turn()
+        if not busy:
+            return [turn() for _ in range(4)]
+        runs = [engine.trigger("ok", run_id="busy-ok"), engine.trigger("long", run_id="busy-long", seconds=5)]
+        counts = []
+        while any(engine.run(run)["state"] in ("queued", "running") for run in runs):
+            counts.append(turn())
+            time.sleep(0.5)
+        return [*counts, turn()]
     finally:
         runlink.testing.close(adapter)
 
