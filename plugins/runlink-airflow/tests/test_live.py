@@ -351,7 +351,7 @@ def assert_pushes_agree(lineage, serving, vanished):
 
 
 def requests_per_poll(engine, module, *, busy):
-    """Requests of each turn of an adapter that has read everything before; busy: while two runs begin, go on and end."""
+    """Requests of each turn of an adapter that has read everything before; busy: while two runs begin and end."""
     from runlink_airflow import AirflowAdapter
 
     since = datetime.now(UTC) - timedelta(hours=1)
