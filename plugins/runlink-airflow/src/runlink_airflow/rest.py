@@ -17,7 +17,6 @@ from runlink.spi import (
     Context,
     CredentialsRejected,
     CursorExpired,
-    NotFound,
     TransientError,
     error_for,
 )
@@ -182,6 +181,3 @@ def _detail(answer: httpx.Response) -> str:
         return str(answer.json()["detail"])
     except (ValueError, KeyError, TypeError):
         return ""
-
-
-__all__ = ["Listing", "NotFound", "NotPermitted", "Rest", "Row", "run_path"]
