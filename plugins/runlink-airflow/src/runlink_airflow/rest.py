@@ -125,7 +125,10 @@ class Rest:
 
     def _ask(self, path: str, params: Params) -> httpx.Response:
         bearer = {"Authorization": f"Bearer {self._token}"}
-        return self._client.get(f"api/v2/{path}", params=list(params), headers=bearer)
+        answer = self._client.get(f"api/v2/{path}", params=list(params), headers=bearer)
+        # httpx leaves an answer and its stream in a circle: a hundred pages would wait for the garbage collector.
+        answer.stream = httpx.ByteStream(b"")
+        return answer
 
     def _log_in(self) -> None:
         """Without a user, the token of an Airflow that takes everybody for an administrator is asked for."""
