@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from runlink.spi import Context, CursorExpired, NotFound
+from runlink.spi import Context, CursorExpired, NotFound, TransientError
 from runlink_prefect.details import SETTLES_IN, Details
 from runlink_prefect.events import Event
 from runlink_prefect.place import OVERLAP, Place, tail
 from runlink_prefect.rest import Rest, Row
-from runlink_prefect.translate import OPEN, has_ended, is_ahead_of_time
-from runlink_prefect.tries import time_of
+from runlink_prefect.translate import has_ended, is_ahead_of_time
+from runlink_prefect.tries import TERMINAL, time_of
 
 AT_ONCE: Final = 100
 """Flow runs read again in one question, and told in one page."""
@@ -63,7 +63,7 @@ class Polling:
         return replace(Place(since=event.occurred).saw([event]), before=_FAR)
 
     def _open(self) -> Iterator[list[Row]]:
-        filters = {"state": {"type": {"any_": list(OPEN)}}}
+        filters = {"state": {"type": {"not_any_": sorted(TERMINAL)}}}  # also of a type that a later release brings
         for rows in self._rest.flow_runs(filters, "expected_start_time", "after_", "EXPECTED_START_TIME_ASC"):
             yield [row for row in rows if not is_ahead_of_time(row)]
 
@@ -101,8 +101,9 @@ class Polling:
     def _events(self, place: Place) -> Iterator[list[Event]]:
         try:
             yield from self._rest.events(place.since - OVERLAP)
-        except NotFound:
-            return
+        except NotFound as error:
+            if place.last is not None:
+                raise TransientError(f"{error}, and has answered before") from error
 
     def _touched(self, events: Iterable[Event], place: Place) -> dict[str, None]:
         news = [event for event in events if not place.heard_of(event.id)]

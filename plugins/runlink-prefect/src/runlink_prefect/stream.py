@@ -5,6 +5,7 @@ The protocol itself is `websockets` without its input and output; the connection
 upgrade, handed over with status 101.
 """
 
+import logging
 import selectors
 import ssl
 import time
@@ -31,6 +32,9 @@ MAX_MESSAGE_BYTES: Final = 16 * 2**20
 
 POLICY_VIOLATION: Final = 1008
 """The close code with which Prefect refuses a token."""
+
+_QUIET: Final = logging.getLogger("runlink_prefect.websocket")
+_QUIET.setLevel(logging.WARNING)  # at DEBUG the library writes down each message, the one with the token too
 
 _HOP: Final = frozenset({"host", "user-agent"})
 
@@ -136,6 +140,7 @@ def connected(client: httpx.Client, path: str, subprotocol: str) -> Iterator[Web
     protocol = ClientProtocol(
         parse_uri(str(url.copy_with(scheme=scheme))),
         subprotocols=[Subprotocol(subprotocol)],
+        logger=_QUIET,
         max_size=MAX_MESSAGE_BYTES,
     )
     request = protocol.connect()

@@ -27,8 +27,6 @@ STATUSES: Final[Mapping[str, ExecutionStatus]] = {
 }
 """By state type. The name refines it, and is the native status."""
 
-OPEN: Final = tuple(kind for kind in STATUSES if kind not in TERMINAL)
-
 _RETRYING: Final = frozenset({("SCHEDULED", "AwaitingRetry"), ("RUNNING", "Retrying")})
 
 _KEPT: Final = (
