@@ -4,3 +4,43 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from collections.abc import Callable, Iterator  # noqa: E402
+from datetime import datetime  # noqa: E402
+from typing import Any  # noqa: E402
+
+import pytest  # noqa: E402
+from recorded_prefect import RecordedPrefect  # noqa: E402
+
+from runlink.testing import Host  # noqa: E402
+from runlink_prefect import PrefectAdapter  # noqa: E402
+
+SINCE = datetime.fromisoformat("2026-11-22T14:38:00+00:00")
+
+
+@pytest.fixture
+def prefect() -> Iterator[RecordedPrefect]:
+    """The recorded Prefect on loopback, before its first moment."""
+    with RecordedPrefect() as running:
+        yield running
+
+
+@pytest.fixture
+def make_host(prefect: RecordedPrefect) -> Iterator[Callable[..., Host]]:
+    """Makes hosts with the clock of the recorded Prefect, whose look-back window begins a day before the story."""
+    made: list[Host] = []
+
+    def make(**options: Any) -> Host:
+        host = Host(PrefectAdapter, prefect.url, now=prefect.now, **{"since": SINCE, **options})
+        made.append(host)
+        return host
+
+    yield make
+    for host in made:
+        host.__exit__(None, None, None)
+
+
+@pytest.fixture
+def host(make_host: Callable[..., Host]) -> Host:
+    """A host before its first turn."""
+    return make_host()

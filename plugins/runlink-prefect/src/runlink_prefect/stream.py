@@ -28,6 +28,9 @@ from runlink.spi import CredentialsRejected, NotFound, TransientError
 PING_AFTER_S: Final = 15.0
 """Silence after which the server is pinged; after as long again without a word it is taken for lost."""
 
+_SLICE_S: Final = 0.5
+"""How long is waited at a time: a socket that another thread closes between two steps here wakes nobody."""
+
 MAX_MESSAGE_BYTES: Final = 16 * 2**20
 
 POLICY_VIOLATION: Final = 1008
@@ -61,7 +64,7 @@ class WebSocket:
         while True:
             now = time.monotonic()
             self._keep_alive(now)
-            if self._is_readable(max(0.0, min(deadline - now, PING_AFTER_S))):
+            if self._is_readable(max(0.0, min(deadline - now, _SLICE_S))):
                 messages = self._receive()
                 if messages is None or messages:
                     return messages
@@ -77,12 +80,16 @@ class WebSocket:
             self._flush()
 
     def _is_readable(self, seconds: float) -> bool:
+        """True also when the host has closed the connection: reading then says so."""
         sock = self._network.get_extra_info("socket")
-        if sock.fileno() < 0 or (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
             return True
-        with selectors.DefaultSelector() as selector:
-            selector.register(sock, selectors.EVENT_READ)
-            return bool(selector.select(seconds))
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(sock, selectors.EVENT_READ)
+                return bool(selector.select(seconds))
+        except (OSError, ValueError):
+            return True
 
     def _receive(self) -> list[bytes] | None:
         try:

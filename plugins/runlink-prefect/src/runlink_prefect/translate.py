@@ -94,7 +94,7 @@ def observe(facts: Facts) -> Observation:
     return Observation(
         external_id=row["id"],
         workflow=facts.workflow,
-        status=status_of(row["state_type"], row["state_name"]),
+        status=_status(row, made),
         native_status=row["state_name"],
         attempt=number,
         created_at=time_of(row["created"]),
@@ -116,6 +116,15 @@ def status_of(kind: str, name: str) -> ExecutionStatus:
     if kind not in STATUSES:
         raise ValueError(f"the state type is {kind!r}; Prefect 3.9.1 knows {', '.join(STATUSES)}")
     return ExecutionStatus.RETRYING if (kind, name) in _RETRYING else STATUSES[kind]
+
+
+def _status(row: Row, made: Sequence[Try]) -> ExecutionStatus:
+    """A run that waits after it has run, or after an end, waits for its next try, also once it is Pending or
+    Submitting; one that was paused goes on."""
+    status = status_of(row["state_type"], row["state_name"])
+    if status is not ExecutionStatus.PENDING or (len(made) <= 1 and not row["run_count"]):
+        return status
+    return ExecutionStatus.PROCESSING if made and made[-1].is_resuming else ExecutionStatus.RETRYING
 
 
 def _attempt(number: int, each: Try) -> Attempt:
