@@ -52,6 +52,10 @@ class RecordedPrefect:
     ) -> None:
         self._server.__exit__(kind, error, trace)
 
+    def drop_connections(self) -> None:
+        """Ends every connection, as a restart would."""
+        self._server.drop_connections()
+
     def now(self) -> datetime:
         return moment(self.tables.now)
 

@@ -129,10 +129,10 @@ class Polling:
 
     def is_silent_since(self, since: datetime) -> bool:
         """Whether a flow run has started since, and its event is overdue."""
-        filters = {"start_time": {"is_null_": False}}
-        rows = self._rest.rows("flow_runs", {"flow_runs": filters, "sort": "START_TIME_DESC", "limit": 1})
-        newest = time_of(rows[0]["start_time"]) if rows else None
-        return newest is not None and since + SILENCE < newest < self._rest.engine_now - SILENCE
+        filters = {"start_time": {"after_": (since + SILENCE).isoformat()}}
+        rows = self._rest.rows("flow_runs", {"flow_runs": filters, "sort": "START_TIME_ASC", "limit": 1})
+        started = time_of(rows[0]["start_time"]) if rows else None
+        return started is not None and started < self._rest.engine_now - SILENCE
 
     def _sweep(self, place: Place, *, events_are_back: bool) -> Iterator[Batch]:
         """All that is open, and the ends since the last sweep."""

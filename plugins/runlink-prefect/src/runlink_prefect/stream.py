@@ -103,7 +103,7 @@ class WebSocket:
             self._protocol.receive_eof()
         self._flush()
         messages = [text for event in self._protocol.events_received() if (text := self._text(event)) is not None]
-        if not messages and self._protocol.close_expected():
+        if not messages and (not received or self._protocol.close_expected()):
             self._check_end()
             return None
         return messages
@@ -120,7 +120,8 @@ class WebSocket:
 
     def _check_end(self) -> None:
         """Raises for an end that is no normal one."""
-        code, reason = self._protocol.close_code, self._protocol.close_reason or "no reason given"
+        said = self._protocol.close_rcvd
+        code, reason = (said.code, said.reason or "no reason given") if said else (1006, "without a word")
         if code == POLICY_VIOLATION:
             raise CredentialsRejected(f"{self._what} was closed by the server: {reason}")
         if code not in (1000, 1001, 1012):
