@@ -1,19 +1,19 @@
-"""Makes what the tests of this plugin share importable by name."""
+"""What all tests of the plugin use: the recorded Prefect on loopback, and hosts that follow it."""
 
 import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from collections.abc import Callable, Iterator  # noqa: E402
-from datetime import datetime  # noqa: E402
-from typing import Any  # noqa: E402
+from recorded_prefect import RecordedPrefect
 
-import pytest  # noqa: E402
-from recorded_prefect import RecordedPrefect  # noqa: E402
-
-from runlink.testing import Host  # noqa: E402
-from runlink_prefect import PrefectAdapter  # noqa: E402
+from runlink.testing import Host
+from runlink_prefect import PrefectAdapter
 
 SINCE = datetime.fromisoformat("2026-11-22T14:38:00+00:00")
 

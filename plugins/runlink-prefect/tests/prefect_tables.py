@@ -4,6 +4,7 @@ the recordings.
 
 import base64
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -26,6 +27,7 @@ COLLECTIONS = ("flows", "deployments", "flow_runs", "task_runs")
 TERMINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 
 
+@functools.lru_cache(100_000)
 def moment(text: str) -> datetime:
     """A time as anybody writes it."""
     return datetime.fromisoformat(text)
@@ -145,26 +147,33 @@ def _tests(name: str, collection: str, filters: Row) -> Iterator[Callable[[Row],
             yield None
         elif field == "state":
             types, names = (test.get(key, {}).get("any_") for key in ("type", "name"))
+            others = test.get("type", {}).get("not_any_", ())
             yield lambda row, types=types: types is None or row["state_type"] in types
-            yield lambda row, not_=test.get("type", {}).get("not_any_", ()): row["state_type"] not in not_
+            yield lambda row, others=others: row["state_type"] not in others
             yield lambda row, names=names: names is None or row["state_name"] in names
         elif field == "tags":
             yield lambda row, tags=test["all_"]: set(tags) <= set(row["tags"])
         elif "any_" in test:
             yield lambda row, field=field, ids=frozenset(test["any_"]): row[field] in ids
         else:
-            yield lambda row, field=field, test=test: _within(row[field], test)
+            yield _within(field, test)
 
 
-def _within(value: str | None, test: Row) -> bool:
-    if "is_null_" in test and (value is None) is not test["is_null_"]:
-        return False
-    limits = {name: test[name] for name in ("after_", "before_") if name in test}
-    if value is None:
-        return not limits
-    at = moment(value)
-    after = "after_" not in limits or at >= moment(limits["after_"])
-    return after and ("before_" not in limits or at <= moment(limits["before_"]))
+def _within(field: str, test: Row) -> Callable[[Row], bool]:
+    """A time between limits, both inclusive. None is within no limits."""
+    after, before = (moment(test[name]) if name in test else None for name in ("after_", "before_"))
+    null = test.get("is_null_")
+
+    def within(row: Row) -> bool:
+        value = row[field]
+        if value is None:
+            return null is not False and after is None and before is None
+        if null:
+            return False
+        at = moment(value)
+        return (after is None or at >= after) and (before is None or at <= before)
+
+    return within
 
 
 def json_of(body: bytes) -> Any:

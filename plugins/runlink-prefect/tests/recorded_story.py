@@ -102,7 +102,7 @@ def _flow_run(id_: str, events: list[Row], states: list[Row]) -> Row:
         "deployment_id": related["deployment"].removeprefix("prefect.deployment."),
         "tags": tags,
         "labels": {},
-        "parameters": {"run_id": tag.removeprefix("run_id:") for tag in tags if tag.startswith("run_id:")},
+        "parameters": dict(tag.split(":") for tag in tags if tag.startswith("run_id:")),
         "idempotency_key": None,
         "expected_start_time": states[0]["timestamp"],
     }

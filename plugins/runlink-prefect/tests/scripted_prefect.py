@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from prefect_stream import Stream, serve
 from prefect_tables import TERMINAL, Row, Tables, json_of
@@ -28,7 +28,7 @@ def _text(at: datetime | None) -> str | None:
 class PrefectEngine(ScriptedEngine):
     """A native word is `TYPE/Name`. What the engine counts and what it does not is the same to Prefect: states."""
 
-    statuses = {
+    statuses: ClassVar = {
         "PENDING/Pending": S.PENDING,
         "RUNNING/Running": S.PROCESSING,
         "COMPLETED/Completed": S.COMPLETED,

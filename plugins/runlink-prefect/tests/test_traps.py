@@ -199,11 +199,25 @@ def test_events_that_come_back_are_followed_again(prefect, host):
     prefect.at("2026-11-23T14:41:20Z")
     prefect.tables.events = []
     host.turn()
-    assert '"ended"' in host.cursors()["flow-runs"]
+    assert '"silent"' in host.cursors()["flow-runs"]
     prefect.at(END)
     host.turn()
-    assert '"ended"' not in host.cursors()["flow-runs"]
+    assert '"silent"' not in host.cursors()["flow-runs"]
     assert len(host.table()) == 11
+
+
+def test_events_that_were_lost_are_made_up_for(prefect, host):
+    """A server that is killed loses those of its last seconds, and has the flow runs all the same."""
+    prefect.at("2026-11-23T14:40:34.7Z")
+    host.turn()
+    prefect.at(END)
+    lost = prefect.run("rl-0009")["id"]
+    prefect.tables.events = [event for event in prefect.tables.events if lost not in json.dumps(event["resource"])]
+    host.turn()
+    assert lost not in host.table()
+    prefect.wait(300)
+    host.turn()
+    assert str(host.table()[lost]["status"]) == "COMPLETED"
 
 
 def test_one_missing_event_of_a_running_flow_run_does_not_matter(prefect, host):

@@ -19,12 +19,12 @@ OVERLAP: Final = timedelta(seconds=60)
 """How far before the latest seen event the next poll looks. Prefect writes events in batches, up to 5 s after they
 occurred (3.9.1), and its servers have each their own clock."""
 
-_TOLD_LIMIT: Final = 3_000
-"""Keeps the cursor under 60 KB (the host takes 64 KiB). Beyond it some runs are read twice, which changes nothing."""
+_TOLD_LIMIT: Final = 1_400
+"""Of either kind. Keeps the cursor under 64 KiB, which the host takes. Beyond it some runs are read twice."""
 
 
 def tail(state_id: str) -> str:
-    """The random part of an id. The event of a state has the id of that state."""
+    """The random part of an id."""
     return state_id[-12:]
 
 
@@ -36,7 +36,9 @@ class Place:
     last    its id (tail). The next poll meets it again, or else the events were purged or the database was reset
     told    tail of the state's id -> when it came about: told already, and within OVERLAP of `since`
     again   flow run -> until when it is read again: it has ended, and its task runs may still be on their way
-    ended   the latest end seen, while events are off and ends are asked for in their place
+    swept   when all that is open and has ended since was last listed, whether events name it or not
+    silent  whether events are off, so that each poll lists it
+    ends    tail of the state's id -> when it ended, within OVERLAP of `swept`: told already, while events are off
     before  set while the first look at the look-back window is under way: ends are told down to this one
     """
 
@@ -44,7 +46,9 @@ class Place:
     last: str | None = None
     told: Mapping[str, datetime] = field(default_factory=dict)
     again: Mapping[str, datetime] = field(default_factory=dict)
-    ended: datetime | None = None
+    swept: datetime
+    silent: bool = False
+    ends: Mapping[str, datetime] = field(default_factory=dict)
     before: datetime | None = None
 
     def saw(self, events: Iterable[Event]) -> Self:
@@ -58,25 +62,28 @@ class Place:
         return replace(place, told=_recent(told, place.since))
 
     def heard_of(self, state_id: str) -> bool:
-        """Whether the state of this id, or its event, was told."""
-        return tail(state_id) in self.told
+        """Whether the state of this id, or its event, was told. The event of a state has the id of that state."""
+        return tail(state_id) in self.told or tail(state_id) in self.ends
 
-    def saw_end(self, state_id: str, ended: datetime) -> Self:
-        """With this end told, while events are off."""
-        place = replace(self, ended=ended if self.ended is None else max(self.ended, ended))
-        return replace(place, told=_recent({**self.told, tail(state_id): ended}, place.ended or ended))
+    def swept_at(self, began: datetime, ends: Mapping[str, datetime]) -> Self:
+        """With everything listed that was so when the sweep began, these ends (by the id of their state) among it."""
+        told = {**self.ends, **{tail(name): at for name, at in ends.items()}}
+        return replace(self, swept=began, ends=_recent(told, began) if self.silent else {})
 
     def dump(self) -> str:
         """As the host stores it."""
-        content: dict[str, Any] = {"v": 1, "since": self.since.isoformat()}
-        if self.told:  # seconds before `since`: it only matters for leaving them out in time
-            content["told"] = {name: round((self.since - at).total_seconds(), 1) for name, at in self.told.items()}
-        if self.again:
-            content["again"] = {name: at.isoformat() for name, at in self.again.items()}
-        times = {"ended": self.ended, "before": self.before}
-        content |= {name: at.isoformat() for name, at in times.items() if at is not None}
+        content: dict[str, Any] = {"v": 1, "since": self.since.isoformat(), "swept": self.swept.isoformat()}
         if self.last is not None:
             content["last"] = self.last
+        for name, times, latest in (("told", self.told, self.since), ("ends", self.ends, self.swept)):
+            if times:  # seconds ago: it only matters for leaving them out in time
+                content[name] = {key: round((latest - at).total_seconds(), 1) for key, at in times.items()}
+        if self.again:
+            content["again"] = {name: at.isoformat() for name, at in self.again.items()}
+        if self.silent:
+            content["silent"] = True
+        if self.before is not None:
+            content["before"] = self.before.isoformat()
         return json.dumps(content, separators=(",", ":"))
 
     @classmethod
@@ -86,14 +93,15 @@ class Place:
             content = json.loads(text)
             if content["v"] != 1:
                 raise ValueError(f"version {content['v']!r}")
-            since = datetime.fromisoformat(content["since"])
-            told, again = content.get("told", {}), content.get("again", {})
+            since, swept = (datetime.fromisoformat(content[name]) for name in ("since", "swept"))
             return cls(
                 since=since,
+                swept=swept,
                 last=content.get("last"),
-                told={name: since - timedelta(seconds=ago) for name, ago in told.items()},
-                again={name: datetime.fromisoformat(at) for name, at in again.items()},
-                ended=time_of(content.get("ended")),
+                told={name: since - timedelta(seconds=ago) for name, ago in content.get("told", {}).items()},
+                ends={name: swept - timedelta(seconds=ago) for name, ago in content.get("ends", {}).items()},
+                again={name: datetime.fromisoformat(at) for name, at in content.get("again", {}).items()},
+                silent=bool(content.get("silent")),
                 before=time_of(content.get("before")),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:

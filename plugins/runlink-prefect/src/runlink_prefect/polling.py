@@ -1,7 +1,7 @@
 """What one poll asks, in which order. The adapter comes here.
 
-A poll asks for the events since the last one; the flow runs that they name are read again by id. Where a server keeps
-no events, everything open and everything that ended lately is asked for in their place.
+A poll asks for the events since the last one; the flow runs that they name are read again by id. Every few minutes, and
+at each poll of a server that keeps no events, everything open and everything that ended lately is listed as well.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +22,9 @@ AT_ONCE: Final = 100
 
 SILENCE: Final = timedelta(seconds=60)
 """How long a start may be without its event before events are taken to be off."""
+
+SWEEP_EVERY: Final = timedelta(minutes=5)
+"""How often all is listed that events should have named: a server that is killed loses those of its last seconds."""
 
 _FAR: Final = datetime.fromisoformat("9999-01-01T00:00:00+00:00")
 
@@ -58,9 +61,10 @@ class Polling:
             event = self._rest.newest_event()
         except NotFound:
             event = None
+        now = self._rest.engine_now
         if event is None:
-            return Place(since=self._rest.engine_now, before=_FAR)
-        return replace(Place(since=event.occurred).saw([event]), before=_FAR)
+            return Place(since=now, swept=now, before=_FAR)
+        return Place(since=event.occurred, swept=now, before=_FAR).saw([event])
 
     def _open(self) -> Iterator[list[Row]]:
         filters = {"state": {"type": {"not_any_": sorted(TERMINAL)}}}  # also of a type that a later release brings
@@ -95,8 +99,9 @@ class Polling:
         rows, place = self._read([*runs], place)
         due, place = self._read_again([run for run in place.again if run not in runs], place)
         yield rows + due, place
-        if place.ended is not None or (not met - start.told.keys() and self.is_silent_since(place.since)):
-            yield from self._sweep(place, events_are_back=place.last != start.last)
+        silent = not met - start.told.keys() and (place.silent or self.is_silent_since(place.since))
+        if silent or place.silent or self._rest.engine_now - place.swept >= SWEEP_EVERY:
+            yield from self._sweep(replace(place, silent=silent))
 
     def _events(self, place: Place) -> Iterator[list[Event]]:
         try:
@@ -125,7 +130,7 @@ class Polling:
         over = {run for run in runs if place.again[run] <= now}
         return rows, replace(place, again={run: until for run, until in place.again.items() if run not in over})
 
-    # --- without events ------------------------------------------------------------------------------------------
+    # --- with or without events ------------------------------------------------------------------------------------
 
     def is_silent_since(self, since: datetime) -> bool:
         """Whether a flow run has started since, and its event is overdue."""
@@ -134,23 +139,15 @@ class Polling:
         started = time_of(rows[0]["start_time"]) if rows else None
         return started is not None and started < self._rest.engine_now - SILENCE
 
-    def _sweep(self, place: Place, *, events_are_back: bool) -> Iterator[Batch]:
+    def _sweep(self, place: Place) -> Iterator[Batch]:
         """All that is open, and the ends since the last sweep."""
-        if place.ended is None:
-            place = replace(place, ended=place.since)
-        if not self._warned:
-            self._context.log.warning(
-                "Prefect keeps no events: what is open and what has ended is listed in their place"
-            )
-            self._warned = True
+        if place.silent and not self._warned:
+            self._context.log.warning("Prefect keeps no events: all that is open or has ended is listed at each poll")
+        self._warned = place.silent
+        began, ends = self._rest.engine_now, dict[str, datetime]()
         for rows in self._open():
             yield rows, place
-        ended_before = place.ended or place.since
-        for rows in self._ended(ended_before - OVERLAP):
-            news = [row for row in rows if not place.heard_of(row["state_id"])]
-            for row in news:
-                place = place.saw_end(row["state_id"], time_of(row["end_time"]) or ended_before)
-            yield news, place
-        if events_are_back:
-            self._warned, place = False, replace(place, ended=None)
-        yield [], place
+        for rows in self._ended(place.swept - OVERLAP):
+            ends |= {row["state_id"]: time_of(row["end_time"]) or began for row in rows}
+            yield [row for row in rows if not place.heard_of(row["state_id"])], place
+        yield [], place.swept_at(began, ends)

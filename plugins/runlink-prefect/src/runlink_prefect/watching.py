@@ -48,7 +48,7 @@ class Watching:
 
         Raises TransientError where there is nothing to watch: polling goes on without.
         """
-        if place.ended is not None:
+        if place.silent:
             raise TransientError("Prefect keeps no events, so there is nothing to watch", retry_after_s=SILENT_S)
         try:
             with connected(self._rest.client, self._rest.path("events/out"), "prefect") as socket:
