@@ -50,9 +50,13 @@ class Account:
 
 
 class RealPrefect:
-    """Starts on entering, ends and leaves no process on leaving, come what may."""
+    """Starts on entering, ends and leaves no process on leaving, come what may. `settings` are environment variables of
+    the server, which then stands alone: no runner could sign in."""
 
-    def __init__(self, folder: Path | str, *, start_timeout_s: float = 180.0) -> None:
+    def __init__(
+        self, folder: Path | str, *, settings: Mapping[str, str] | None = None, start_timeout_s: float = 180.0
+    ) -> None:
+        self._settings = dict(settings or {})
         self.folder = Path(folder).resolve()
         self.started_in_s = 0.0
         self._start_timeout_s = start_timeout_s
@@ -71,8 +75,9 @@ class RealPrefect:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.start_server()
-            self._spawn("runner", str(BIN / "python"), str(FLOWS))
-            self._await_deployments()
+            if not self._settings:
+                self._spawn("runner", str(BIN / "python"), str(FLOWS))
+                self._await_deployments()
         except BaseException:
             self._end()
             raise
@@ -117,6 +122,7 @@ class RealPrefect:
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
             "DO_NOT_TRACK": "1",
             "NO_PROXY": "127.0.0.1",
+            **self._settings,
         }
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(

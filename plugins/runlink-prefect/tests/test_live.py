@@ -19,6 +19,10 @@ from pathlib import Path
 import pytest
 from real_prefect import ENDED, RealPrefect
 
+import runlink.testing
+from runlink.spi import CredentialsRejected, Page
+from runlink_prefect import PrefectAdapter
+
 pytestmark = pytest.mark.engine
 
 CONFIG = """\
@@ -298,3 +302,27 @@ def test_every_kind_of_run(engine, serve, capsys):
             f"{len(rows)} flow runs, {sum(len(one['tries']) for one in said.values())} tries, "
             f"{sum(len(one['steps']) for one in said.values())} tries of task runs agree"
         )
+
+
+def test_a_server_that_wants_to_know_who_asks(tmp_path):
+    """An auth string and CSRF protection: questions, and the websocket."""
+    settings = {"PREFECT_SERVER_API_AUTH_STRING": "admin:s3cret", "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true"}
+    with RealPrefect(tmp_path / "prefect", settings=settings) as engine:
+        url = engine.url
+        adapter = runlink.testing.build(PrefectAdapter, url, config={"auth_string": "admin:s3cret"})
+        info = adapter.check()
+        assert (info.product, info.warnings) == ("Prefect", ())
+        (page,) = adapter.poll({})
+        assert page.observations == []
+        stream = adapter.watch(page.cursors)
+        assert next(stream) == Page()
+        stream.close()
+        runlink.testing.close(adapter)
+
+        wrong = runlink.testing.build(PrefectAdapter, url, config={"auth_string": "admin:wrong"})
+        with pytest.raises(CredentialsRejected):
+            wrong.check()
+        with pytest.raises(CredentialsRejected):
+            list(wrong.watch(page.cursors))
+        runlink.testing.close(wrong)
+    assert engine.processes() == []

@@ -14,7 +14,7 @@ from runlink.spi import (
     CursorExpired,
     TransientError,
 )
-from runlink.testing import Reply
+from runlink.testing import Crash, Reply
 
 FAIL = "233c450f-174b-426c-88f2-1aa653e08dbb"
 LONG = "1ed49654-c851-4b5d-8e24-8fef69df299f"
@@ -141,6 +141,28 @@ def test_an_event_that_makes_no_sense_is_set_aside(prefect, host):
     assert host.table()[FAIL]["attempt"] == 2
 
 
+@pytest.mark.parametrize("pages", [1, 2, 3])
+def test_a_crash_between_pages_loses_no_event(pages, prefect, host):
+    """The place of a page has the events of its own flow runs, and of none that come later."""
+    prefect.at(QUIET)
+    host.turn()
+    row = prefect.run("rl-0001") | {"run_count": 0, "state_type": "PENDING", "state_name": "Pending", "end_time": None}
+    event = next(event for event in story() if row["id"] in json.dumps(event["resource"]))
+    for n in range(333):
+        id_ = f"00000000-0000-4000-8000-{n:012}"
+        prefect.tables.rows["flow_runs"].append(row | {"id": id_})
+        occurred = (moment(QUIET) + timedelta(milliseconds=n)).isoformat()
+        resource = {"prefect.resource.id": f"prefect.flow-run.{id_}"}
+        prefect.tables.events.append(event | {"id": f"{n:036}", "occurred": occurred, "resource": resource})
+    prefect.wait(2)
+    with pytest.raises(Crash):
+        host.turn(crash_after=pages)
+    host.restart()
+    for page in host.adapter.poll(host.cursors()):
+        host.take(page)
+    assert len(host.table()) == 7 + 333
+
+
 def test_events_that_were_purged_are_noticed(prefect, host):
     """Prefect deletes them after a week, and all of them go when its database is reset."""
     prefect.at(QUIET)
@@ -149,7 +171,7 @@ def test_events_that_were_purged_are_noticed(prefect, host):
     prefect.at(END)
     prefect.tables.events = [event for event in prefect.tables.events if moment(event["occurred"]) > moment(QUIET)]
     with pytest.raises(CursorExpired, match="purged"):
-        list(host.adapter.poll(cursors))
+        next(host.adapter.poll(cursors))  # before it tells anything, or moves on
     host.turn()
     assert host.table()[FAIL]["attempt"] == 2
 
@@ -183,6 +205,21 @@ def test_without_events_everything_is_told_all_the_same(silent, prefect, host, c
     }
     assert len(table) == 11
     assert sum("keeps no events" in record.getMessage() for record in caplog.records) <= 1
+
+
+def test_without_events_task_runs_that_come_late_are_told(silent, prefect, host):
+    silent("2026-11-23T14:38:40Z")
+    host.turn()
+    silent("2026-11-23T14:41:20Z")
+    host.turn()
+    silent("2026-11-23T14:41:33.5Z")
+    late, prefect.tables.rows["task_runs"] = prefect.tables.rows["task_runs"], []
+    host.turn()
+    failed = next(name for name, row in host.table().items() if row["parameters"]["run_id"] == "rl-0011")
+    assert (str(host.table()[failed]["status"]), host.table()[failed]["steps"]) == ("FAILED", ())
+    prefect.tables.rows["task_runs"] = late
+    host.turn()
+    assert [step[1] for step in host.table()[failed]["steps"]] == ["boom"]
 
 
 def test_without_events_the_operator_is_told(silent, prefect, host):

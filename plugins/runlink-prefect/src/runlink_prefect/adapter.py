@@ -83,7 +83,7 @@ class PrefectAdapter(Polls, Refetches, Watches, Receives):
         stored = cursors.get(PARTITION)
         place = Place.load(stored) if stored else None
         first = place is None or place.before is not None
-        self._details.begin_turn(steps_of_ended=not first)
+        self._details.begin_turn(first_look=first)
         batches = self._polling.first_look(place) if place is None or first else self._polling.changes(place)
         yield from self._tell(batches, stored)
 

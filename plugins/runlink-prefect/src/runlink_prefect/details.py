@@ -4,6 +4,7 @@ adapter comes here.
 All that is remembered between turns is a cache of what can be asked for again; losing it costs requests only.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -23,8 +24,9 @@ TASKS_AT_ONCE: Final = 50
 TASK_PAGES: Final = 50
 """Pages of task runs read in one turn, 200 in each; the steps of the flow runs beyond are not told."""
 
-STATE_READS: Final = 300
-"""State histories read in one turn, one request each (the API has no other way)."""
+FIRST_STATE_READS: Final = 300
+"""State histories read in a first look, one request each (the API has no other way); what has more is told without its
+earlier tries."""
 
 _KEPT: Final = 5_000
 
@@ -52,12 +54,13 @@ class Details:
         self._parents: _Cache[str, str] = _Cache()
         self._states: _Cache[str, tuple[str, list[State]]] = _Cache()
         self._ran_once: _Cache[str, bool] = _Cache()
-        self._pages_left = self._reads_left = 0
-        self._reads_ended = True
+        self._is_first = False
+        self._pages_left, self._reads_left = 0, 0.0
 
-    def begin_turn(self, *, steps_of_ended: bool = True) -> None:
+    def begin_turn(self, *, first_look: bool = False) -> None:
         """Renews what one turn may read. A first look has too many ended runs to read the steps of each."""
-        self._pages_left, self._reads_left, self._reads_ended = TASK_PAGES, STATE_READS, steps_of_ended
+        self._is_first = first_look
+        self._pages_left, self._reads_left = TASK_PAGES, FIRST_STATE_READS if first_look else math.inf
 
     def page(
         self,
@@ -99,7 +102,7 @@ class Details:
                 unreadable.append(_unreadable(row, error))
         kept = [row for row, _ in wanted]
         parents = self._parents_of(kept)
-        tasks = self._tasks([row["id"] for row in kept if self._reads_ended or not has_ended(row)])
+        tasks = self._tasks([row["id"] for row in kept if not (self._is_first and has_ended(row))])
         task_states = self._task_states(tasks)
         return [
             Facts(
@@ -150,7 +153,7 @@ class Details:
         """None where there is one try. A row does not show that it was cancelled before it first ran, hence the states
         of each run are read once after that; for what ended before the first look this is let be."""
         if not needs_history(row):
-            is_history = has_ended(row) and not self._reads_ended
+            is_history = self._is_first and has_ended(row)
             if row["run_count"] == 0 or row["id"] in self._ran_once or is_history:
                 return None
         states = self._read_states("flow_run", row["id"], row["state_id"])

@@ -6,7 +6,7 @@ All times in it are the engine's own, except `again`, which the host's clock bot
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from runlink.spi import CursorExpired
@@ -19,8 +19,12 @@ OVERLAP: Final = timedelta(seconds=60)
 """How far before the latest seen event the next poll looks. Prefect writes events in batches, up to 5 s after they
 occurred (3.9.1), and its servers have each their own clock."""
 
-_TOLD_LIMIT: Final = 1_400
-"""Of either kind. Keeps the cursor under 64 KiB, which the host takes. Beyond it some runs are read twice."""
+_TOLD_LIMIT: Final = 1_000
+"""Of either kind. Keeps the cursor, with _AGAIN_LIMIT, under the 64 KiB that the host takes. Beyond it some flow runs
+are read more often than they need."""
+
+_AGAIN_LIMIT: Final = 300
+"""Beyond it the steps of some flow runs may lack what was written after their end."""
 
 
 def tail(state_id: str) -> str:
@@ -79,7 +83,8 @@ class Place:
             if times:  # seconds ago: it only matters for leaving them out in time
                 content[name] = {key: round((latest - at).total_seconds(), 1) for key, at in times.items()}
         if self.again:
-            content["again"] = {name: at.isoformat() for name, at in self.again.items()}
+            until = sorted((round(at.timestamp()), name) for name, at in self.again.items())[-_AGAIN_LIMIT:]
+            content["again"] = {name: second for second, name in until}
         if self.silent:
             content["silent"] = True
         if self.before is not None:
@@ -100,7 +105,7 @@ class Place:
                 last=content.get("last"),
                 told={name: since - timedelta(seconds=ago) for name, ago in content.get("told", {}).items()},
                 ends={name: swept - timedelta(seconds=ago) for name, ago in content.get("ends", {}).items()},
-                again={name: datetime.fromisoformat(at) for name, at in content.get("again", {}).items()},
+                again={name: datetime.fromtimestamp(at, UTC) for name, at in content.get("again", {}).items()},
                 silent=bool(content.get("silent")),
                 before=time_of(content.get("before")),
             )

@@ -80,22 +80,22 @@ class Polling:
     # --- from then on --------------------------------------------------------------------------------------------
 
     def changes(self, place: Place) -> Iterator[Batch]:
-        """What events name, what has lately ended, and, where there are no events, all that is open or ended.
+        """What events name, what has lately ended, and now and then all that is open or has ended.
 
         Raises CursorExpired when the last known event is not there any more.
         """
-        start, met = place, set[str]()
-        runs: dict[str, None] = {}
+        start, met, runs = place, set[str](), dict[str, None]()
         for events in self._events(place):
             met.update(tail(event.id) for event in events)
+            if any(event.occurred > start.since for event in events):
+                _check_place(start, met)
             runs |= self._touched(events, place)
             place = place.saw(events)
-            while len(runs) >= AT_ONCE:
-                some = [*runs][:AT_ONCE]
-                runs = dict.fromkeys([*runs][AT_ONCE:])
-                yield self._read(some, place)
-        if start.last is not None and start.last not in met:
-            raise CursorExpired("the last known event is not there any more: Prefect purged its events, or was reset")
+            if len(runs) >= AT_ONCE:  # all of them: the place that goes with them has their events
+                rows, place = self._read([*runs], place)
+                yield rows, place
+                runs.clear()
+        _check_place(start, met)
         rows, place = self._read([*runs], place)
         due, place = self._read_again([run for run in place.again if run not in runs], place)
         yield rows + due, place
@@ -118,9 +118,11 @@ class Polling:
     def _read(self, runs: Sequence[str], place: Place) -> Batch:
         """Those that are still there; those among them that have ended will be read again for a while."""
         rows = [row for row in self._rest.by_ids("flow_runs", runs).values() if not is_ahead_of_time(row)]
+        return rows, self._settling(place, rows)
+
+    def _settling(self, place: Place, rows: Iterable[Row]) -> Place:
         until = self._context.now() + SETTLES_IN + timedelta(seconds=3)  # the engine's `Date` counts whole seconds
-        ended = {row["id"]: until for row in rows if has_ended(row)}
-        return rows, replace(place, again={**place.again, **ended})
+        return replace(place, again={**place.again, **{row["id"]: until for row in rows if has_ended(row)}})
 
     def _read_again(self, runs: Sequence[str], place: Place) -> Batch:
         if not runs:
@@ -148,6 +150,13 @@ class Polling:
         for rows in self._open():
             yield rows, place
         for rows in self._ended(place.swept - OVERLAP):
+            news = [row for row in rows if not place.heard_of(row["state_id"])]
             ends |= {row["state_id"]: time_of(row["end_time"]) or began for row in rows}
-            yield [row for row in rows if not place.heard_of(row["state_id"])], place
+            place = self._settling(place, news) if place.silent else place
+            yield news, place
         yield [], place.swept_at(began, ends)
+
+
+def _check_place(place: Place, met: set[str]) -> None:
+    if place.last is not None and place.last not in met:
+        raise CursorExpired("the last known event is not there any more: Prefect purged its events, or was reset")

@@ -36,7 +36,7 @@ class Rest:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._prefix = "" if "/api" in urlsplit(context.url).path else "api/"
+        self._prefix = "" if "/api/" in f"{urlsplit(context.url).path}/" else "api/"
         self._client: httpx.Client = context.http(**_authentication(context.config))
         self._csrf: dict[str, str] = {}
         self._date: str | None = None
