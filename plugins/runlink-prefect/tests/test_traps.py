@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from prefect_tables import moment
-from recorded_story import END, recording, story
+from recorded_story import BEGIN, END, recording, story
 
 from runlink.spi import (
     ConfigRejected,
@@ -448,10 +448,32 @@ def test_rows_that_make_no_sense_are_set_aside(prefect, host):
     rows[0]["flow_id"] = "00000000-0000-0000-0000-000000000000"
     rows[1]["created"] = "yesterday"
     rows[2] |= {"state_type": "HIBERNATING"}
+    rows[3] |= {"state": None}
+    rows.append({**rows[4], "id": 7, "expected_start_time": BEGIN, "state_type": "PENDING", "end_time": None})
     host.turn()
-    assert len(host.table()) == len(rows) - 3
+    assert len(host.table()) == 3
     reasons = " ".join(item["reason"] for item in host.set_aside())
-    assert all(word in reasons for word in ("no flow has the id", "yesterday", "HIBERNATING"))
+    assert all(
+        word in reasons for word in ("no flow has the id", "yesterday", "HIBERNATING", "state is None", "id is 7")
+    )
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda tables, task: task.update(run_count="many"),
+        lambda tables, task: task.pop("state"),
+        lambda tables, task: tables.states.update({task["id"]: [{"type": "RUNNING"}]}),
+        lambda tables, task: tables.states.update({task["id"]: {"detail": "no list"}}),
+    ],
+)
+def test_a_task_run_that_makes_no_sense_does_not_hold_up_its_flow_run(spoil, prefect, host):
+    prefect.at("2026-11-23T14:40:05Z")
+    task = next(row for row in prefect.tables.rows["task_runs"] if row["run_count"] == 2)
+    spoil(prefect.tables, task)
+    host.turn()
+    assert len(host.table()) == 7
+    assert "sense" in host.set_aside()[0]["reason"]
 
 
 def test_an_engine_at_a_wrong_address(prefect, host):

@@ -182,7 +182,8 @@ class Details:
             states = self._rest.json(f"{kind}_states/", params={f"{kind}_id": id_})
         except NotFound:
             return None
-        if not isinstance(states, list) or not states:
+        if not isinstance(states, list) or not states or not all(map(_is_state, states)):
+            self._rest.set_aside(states, f"the states of {kind} {id_} make no sense")
             return None
         # The run may have moved on since its row was read: what came later is for the next reading.
         place = next((n for n, state in enumerate(states, 1) if state["id"] == state_id), len(states))
@@ -221,6 +222,11 @@ class Details:
 def _ui_url(url: str) -> str | None:
     """Of a server's own interface; Prefect Cloud's is at another address."""
     return None if "/accounts/" in urlsplit(url).path else url.removesuffix("/api")
+
+
+def _is_state(state: Any) -> bool:
+    names = ("id", "type", "name", "timestamp", "message")
+    return isinstance(state, dict) and all(name in state for name in names)
 
 
 def _unreadable(row: Mapping[str, Any], error: Exception) -> Unreadable:

@@ -15,6 +15,7 @@ import httpx
 
 from runlink.spi import ConfigRejected, Context, NotFound, TransientError, Unreadable, error_for
 from runlink_prefect.events import Event, read_event
+from runlink_prefect.tries import time_of
 
 Row = dict[str, Any]
 
@@ -27,11 +28,32 @@ PAGE_EVENTS: Final = 50
 EVENT_NAMES: Final = {"prefix": ["prefect.flow-run."], "exclude_name": ["prefect.flow-run.heartbeat"]}
 """The events that tell of a flow run's state. A running flow also sends a heartbeat every 30 s."""
 
+_NAMED: Final[Mapping[str, Any]] = {"id": str, "name": str}
+_RUN: Final[Mapping[str, Any]] = {
+    "id": str,
+    "name": str,
+    "state_id": str,
+    "state_type": str,
+    "state_name": str,
+    "run_count": int,
+    "state": dict,
+    "start_time": datetime,
+    "end_time": datetime,
+    "expected_start_time": datetime,
+}
+_SHAPES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "flows": _NAMED,
+    "deployments": _NAMED,
+    "flow_runs": {**_RUN, "flow_id": str, "auto_scheduled": bool, "empirical_policy": dict, "created": datetime},
+    "task_runs": {**_RUN, "flow_run_run_count": int, "dynamic_key": str},
+}
+"""What is relied on, by collection. `datetime` is a time as Prefect writes it, or null."""
+
 
 class Rest:
     """One engine's API. Used from one thread at a time.
 
-    `unreadable` collects rows without a usable id; whoever makes pages takes them out with `take_unreadable`.
+    What makes no sense is set aside; whoever makes pages takes it out with `take_unreadable`.
     """
 
     def __init__(self, context: Context) -> None:
@@ -60,13 +82,14 @@ class Rest:
             return self._context.now()
 
     def take_unreadable(self) -> tuple[Unreadable, ...]:
-        """The malformed rows met since the last call."""
+        """What was set aside since the last call."""
         taken, self._unreadable = tuple(self._unreadable), []
         return taken
 
     def set_aside(self, raw: Any, reason: str) -> None:
         """Keeps what made no sense for the next page."""
-        self._unreadable.append(Unreadable(raw=raw, reason=reason))
+        id_ = raw.get("id") if isinstance(raw, dict) else None
+        self._unreadable.append(Unreadable(raw=raw, reason=reason, external_id=id_ if isinstance(id_, str) else None))
 
     # --- requests ------------------------------------------------------------------------------------------------
 
@@ -115,7 +138,7 @@ class Rest:
     # --- rows ----------------------------------------------------------------------------------------------------
 
     def rows(self, collection: str, body: Mapping[str, Any]) -> list[Row]:
-        """The rows of one question, at most PAGE_ROWS; those without an id are set aside."""
+        """The rows of one question, at most PAGE_ROWS; those that make no sense are set aside."""
         return self._readable(collection, self._list(collection, body))
 
     def _list(self, collection: str, body: Mapping[str, Any]) -> list[Any]:
@@ -128,10 +151,14 @@ class Rest:
         return answer
 
     def _readable(self, collection: str, answer: Sequence[Any]) -> list[Row]:
-        rows = [row for row in answer if isinstance(row, dict) and isinstance(row.get("id"), str)]
+        rows = []
         for row in answer:
-            if row not in rows:
-                self.set_aside(row, f"a row of {collection} without an id")
+            try:
+                _check(row, _SHAPES[collection])
+            except (KeyError, TypeError, ValueError) as error:
+                self.set_aside(row, f"a row of {collection} that makes no sense: {error!r}")
+            else:
+                rows.append(row)
         return rows
 
     def by_ids(self, collection: str, ids: Sequence[str]) -> dict[str, Row]:
@@ -207,6 +234,16 @@ class Rest:
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 self.set_aside(each, f"an event that makes no sense: {error!r}")
         return events
+
+
+def _check(row: Any, shape: Mapping[str, Any]) -> None:
+    for name, kind in shape.items():
+        if kind is datetime:
+            time_of(row[name])
+        elif not isinstance(row[name], kind):
+            raise TypeError(f"{name} is {row[name]!r}")
+    if "state" in shape:
+        time_of(row["state"]["timestamp"])
 
 
 def _authentication(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def observe(facts: Facts) -> Observation:
         parent=facts.parent,
         parameters=row["parameters"],
         labels=_labels(row),
-        message=row["state"]["message"] or None,
+        message=row["state"].get("message") or None,
         metadata=_metadata(row),
         steps=None if facts.tasks is None else tuple(_steps(facts)),
         attempts=tuple(_attempt(place, each) for place, each in enumerate(made[:-1], 1)) if made else None,
@@ -192,7 +192,7 @@ def _present_step(facts: Facts, task: Row, made: Sequence[Try]) -> Step:
         final=_is_final(facts, task),
         started_at=made[-1].started_at if made else time_of(task["start_time"]),
         finished_at=time_of(task["end_time"]) if has_ended(task) else None,
-        message=(task["state"] or {}).get("message") or None,
+        message=task["state"].get("message") or None,
     )
 
 
