@@ -3,11 +3,12 @@
 import threading
 
 import pytest
-from recorded_story import END
+from recorded_story import END, recording
 
 from runlink.spi import CredentialsRejected, CursorExpired, Page, TransientError
 from runlink.testing import Reply
 from runlink_prefect import stream, watching
+from runlink_prefect.events import read_event
 
 QUIET = "2026-11-23T14:40:20Z"
 LONG = "1ed49654-c851-4b5d-8e24-8fef69df299f"
@@ -148,3 +149,11 @@ def test_the_token_is_in_no_log(prefect, make_host, caplog):
     assert ours
     assert "s3cret" not in " ".join(record.getMessage() for record in ours)
     assert stream._QUIET.getEffectiveLevel() > 10
+
+
+@pytest.mark.parametrize("name", ["100", "101"])
+def test_each_recorded_event_is_understood(name):
+    events = [frame["msg"]["event"] for frame in recording(name)["frames"] if frame["msg"].get("type") == "event"]
+    read = [read_event(event) for event in events if event["event"].startswith("prefect.flow-run.")]
+    assert [event.id for event in read]
+    assert {event.run for event in read if event.leaves_an_end} <= {LONG, "233c450f-174b-426c-88f2-1aa653e08dbb"}
