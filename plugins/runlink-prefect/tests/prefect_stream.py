@@ -35,7 +35,8 @@ class Stream:
         self._protocol.send_close(code, reason)
         self._flush()
         for _ in self.messages(time.monotonic() + 1):
-            pass
+            if self._protocol.close_rcvd is not None:
+                return
 
     def messages(self, until: float = float("inf")) -> Iterator[Message | None]:
         while time.monotonic() < until:

@@ -9,8 +9,9 @@ import logging
 import selectors
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Final
 
 import httpcore
@@ -23,7 +24,7 @@ from websockets.http11 import Response
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from runlink.spi import CredentialsRejected, NotFound, TransientError
+from runlink.spi import CredentialsRejected, TransientError, error_for
 
 PING_AFTER_S: Final = 15.0
 """Silence after which the server is pinged; after as long again without a word it is taken for lost."""
@@ -43,10 +44,12 @@ _HOP: Final = frozenset({"host", "user-agent"})
 
 
 class WebSocket:
-    """An open websocket. `wait` and `send` belong to one thread; the host's close ends them from any other."""
+    """An open websocket whose client speaks first. `wait` and `send` belong to one thread; the host's close ends them
+    from any other."""
 
-    def __init__(self, what: str, protocol: ClientProtocol, network: Any) -> None:
+    def __init__(self, what: str, protocol: ClientProtocol, network: Any, ping_after_s: float) -> None:
         self._what = what
+        self._ping_after_s = ping_after_s
         self._protocol = protocol
         self._network = network
         self._parts: list[bytes] = []
@@ -62,22 +65,26 @@ class WebSocket:
         ended the stream. Raises TransientError for a lost connection, CredentialsRejected for a token refused."""
         deadline = time.monotonic() + seconds
         while True:
-            now = time.monotonic()
-            self._keep_alive(now)
-            if self._is_readable(max(0.0, min(deadline - now, _SLICE_S))):
+            if self._is_readable(max(0.0, min(deadline - time.monotonic(), _SLICE_S, self._ping_after_s))):
                 messages = self._receive()
                 if messages is None or messages:
                     return messages
+            else:
+                self._keep_alive(time.monotonic())
             if time.monotonic() >= deadline:
                 return []
 
     def _keep_alive(self, now: float) -> None:
-        if now - self._heard_at >= 2 * PING_AFTER_S:
-            raise TransientError(f"{self._what}: not a word for {2 * PING_AFTER_S:.0f} s, not even an answer to a ping")
-        if now - max(self._heard_at, self._pinged_at) >= PING_AFTER_S:
-            self._pinged_at = now
-            self._protocol.send_ping(b"runlink")
-            self._flush()
+        is_asked = self._pinged_at > self._heard_at
+        if now - max(self._heard_at, self._pinged_at) < self._ping_after_s:
+            return
+        if is_asked:
+            raise TransientError(
+                f"{self._what}: not a word for {now - self._heard_at:.0f} s, not even an answer to a ping"
+            )
+        self._pinged_at = now
+        self._protocol.send_ping(b"runlink")
+        self._flush()
 
     def _is_readable(self, seconds: float) -> bool:
         """True also when the host has closed the connection: reading then says so."""
@@ -102,6 +109,8 @@ class WebSocket:
         else:
             self._protocol.receive_eof()
         self._flush()
+        if received and self._protocol.parser_exc is not None:
+            raise TransientError(f"{self._what} broke off: what came is no websocket ({self._protocol.parser_exc})")
         messages = [text for event in self._protocol.events_received() if (text := self._text(event)) is not None]
         if not messages and (not received or self._protocol.close_expected()):
             self._check_end()
@@ -137,10 +146,17 @@ class WebSocket:
 
 
 @contextmanager
-def connected(client: httpx.Client, path: str, subprotocol: str) -> Iterator[WebSocket]:
+def connected(
+    client: httpx.Client,
+    path: str,
+    subprotocol: str,
+    now: Callable[[], datetime],
+    *,
+    ping_after_s: float = PING_AFTER_S,
+) -> Iterator[WebSocket]:
     """A websocket at a path of the client's address, closed at the end.
 
-    Raises TransientError where the server, or a proxy before it, does not open one, and CredentialsRejected.
+    Raises what `spi.error_for` names for a status, and TransientError where no websocket opens otherwise.
     """
     url = client.base_url.join(path)
     what = f"the websocket {url.path}"
@@ -156,18 +172,17 @@ def connected(client: httpx.Client, path: str, subprotocol: str) -> Iterator[Web
     protocol.data_to_send()  # httpx sends it
     headers = [(name, value) for name, value in request.headers.raw_items() if name.lower() not in _HOP]
     with client.stream("GET", path, headers=headers) as response:
+        error = error_for(response.status_code, response.headers, what, now())
+        if error is not None:
+            raise error
         network = response.extensions.get("network_stream")
-        if response.status_code in (401, 403):
-            raise CredentialsRejected(f"{what} answered HTTP {response.status_code}")
-        if response.status_code == 404:
-            raise NotFound(f"{what} answered HTTP 404")
         if response.status_code != 101 or network is None:
             raise TransientError(
                 f"{what} answered HTTP {response.status_code} where it should switch protocols: does a proxy before "
                 "it let websockets through? Polling goes on without"
             )
         _shake_hands(what, protocol, response)
-        socket = WebSocket(what, protocol, network)
+        socket = WebSocket(what, protocol, network, ping_after_s)
         try:
             yield socket
         finally:

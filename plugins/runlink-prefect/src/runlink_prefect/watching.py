@@ -51,7 +51,8 @@ class Watching:
         if place.silent:
             raise TransientError("Prefect keeps no events, so there is nothing to watch", retry_after_s=SILENT_S)
         try:
-            with connected(self._rest.client, self._rest.path("events/out"), "prefect") as socket:
+            path, now = self._rest.path("events/out"), self._context.now
+            with connected(self._rest.client, path, "prefect", now) as socket:
                 yield from self._follow(socket, place)
         except NotFound as error:
             raise TransientError(f"{error}: this Prefect has no stream of events", retry_after_s=SILENT_S) from error
