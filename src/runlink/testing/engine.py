@@ -17,14 +17,17 @@ from typing import Any, Final, Literal, NamedTuple, Self
 class Reply(NamedTuple):
     """One answer. A body that is no bytes is sent as a stream, a chunk for each of its parts.
 
-    fault   what goes wrong on the wire: `cut` ends the connection after half of the body, `reset` before the first
-            byte, `hang` sends nothing until the engine stops
+    fault      what goes wrong on the wire: `cut` ends the connection after half of the body, `reset` before the first
+               byte, `hang` sends nothing until the engine stops
+    hand_over  called with the connection in place of an answer, for what is no HTTP any more (a websocket); the
+               connection ends when it returns
     """
 
     status: int = 200
     headers: Mapping[str, str] = {}
     body: bytes | Iterable[bytes] = b""
     fault: Literal["cut", "reset", "hang"] | None = None
+    hand_over: Callable[[socket.socket], None] | None = None
 
 
 Handler = Callable[[str, str, Mapping[str, str], bytes], Reply | tuple[int, Mapping[str, str], bytes]]
@@ -129,6 +132,10 @@ def _send(engine: RecordedEngine, incoming: http.server.BaseHTTPRequestHandler, 
         incoming.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         incoming.connection.close()
         incoming.close_connection = True
+        return
+    if reply.hand_over is not None and reply.fault is None:
+        incoming.close_connection = True
+        reply.hand_over(incoming.connection)
         return
     names = {k.lower() for k in reply.headers}
     incoming.send_response_only(reply.status)
