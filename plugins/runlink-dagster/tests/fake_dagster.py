@@ -49,6 +49,8 @@ class FakeDagster:
     event log cannot be read. `prefix` is what the webserver's `--path-prefix` says.
     """
 
+    schema = SCHEMA
+
     def __init__(self) -> None:
         self.requests: list[Row] = []
         self.runs: list[Row] = []
@@ -115,10 +117,10 @@ class FakeDagster:
             parsed = graphql.parse(document)
         except graphql.GraphQLSyntaxError as error:
             return 400, {"data": None, "errors": [error.formatted]}
-        invalid = graphql.validate(SCHEMA, parsed)
+        invalid = graphql.validate(self.schema, parsed)
         if invalid:
             return 400, {"data": None, "errors": [error.formatted for error in invalid]}
-        done = graphql.execute(SCHEMA, parsed, _Root(self), variable_values=dict(variables))
+        done = graphql.execute(self.schema, parsed, _Root(self), variable_values=dict(variables))
         assert isinstance(done, graphql.ExecutionResult)
         body: Row = {"data": done.data}
         if done.errors:
@@ -145,6 +147,10 @@ class FakeDagster:
         if wanted.get("updatedAfter"):
             found = [row for row in found if row["updateTime"] > wanted["updatedAfter"]]
         return found[:limit] if limit else found
+
+    def find(self, run_id: str) -> Row | None:
+        """The run of this id."""
+        return next((row for row in self.runs if row["runId"] == run_id), None)
 
 
 INTERRUPTION = {
@@ -177,9 +183,9 @@ class _Root:
         return {"__typename": "Runs", "results": [self._run(row) for row in found], "count": len(found)}
 
     def runOrError(self, _info: Any, runId: str) -> Row:  # noqa: N802, N803 - Dagster's names
-        for row in self._engine.runs:
-            if row["runId"] == runId:
-                return self._run(row)
+        row = self._engine.find(runId)
+        if row is not None:
+            return self._run(row)
         return {"__typename": "RunNotFoundError", "message": f"Pipeline run {runId} could not be found."}
 
     def _run(self, row: Row) -> Row:

@@ -18,7 +18,7 @@ RUNNING_READS: Final = 60
 """Running runs whose steps are read in one turn; they take turns."""
 
 ENDED_READS: Final = 200
-"""Ended runs whose steps are read in one poll. The host has the rest read again if they are linked."""
+"""Runs that ended well whose steps are read in one poll. The host has the rest read again if they are linked."""
 
 _REMEMBERED: Final = 10_000
 
@@ -35,7 +35,8 @@ class Details:
         self._running_left, self._ended_left = RUNNING_READS, ENDED_READS
 
     def begin_turn(self, *, of_ended: bool = True) -> None:
-        """Renews what one turn may read. A first look has too many ended runs to read the steps of each."""
+        """Renews what one turn may read. A first look has too many ended runs to read the steps of each; but of those
+        that failed it is always read why."""
         if not self._is_short:  # all had their turn
             self._round.clear()
         self._is_short = False
@@ -101,9 +102,11 @@ class Details:
 
     def _may_read(self, row: Row, *, asked_for: bool) -> bool:
         """Of more running runs than one turn may read, none is read twice before each was once."""
+        if is_failed(row) or asked_for and is_ended(row):
+            return True
         if is_ended(row):
-            self._ended_left -= not asked_for
-            return asked_for or self._ended_left >= 0
+            self._ended_left -= 1
+            return self._ended_left >= 0
         if row["runId"] in self._round:
             return False
         if self._running_left == 0:
