@@ -6,6 +6,7 @@ holds it to recordings.
 """
 
 import email.utils
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -113,13 +114,9 @@ class FakeDagster:
 
     def ask(self, document: str, variables: Mapping[str, Any]) -> tuple[int, Row]:
         """400 for what is no valid document, 500 for what fails under way."""
-        try:
-            parsed = graphql.parse(document)
-        except graphql.GraphQLSyntaxError as error:
-            return 400, {"data": None, "errors": [error.formatted]}
-        invalid = graphql.validate(self.schema, parsed)
-        if invalid:
-            return 400, {"data": None, "errors": [error.formatted for error in invalid]}
+        parsed, wrong = _read(self.schema, document)
+        if wrong:
+            return 400, {"data": None, "errors": [error.formatted for error in wrong]}
         done = graphql.execute(self.schema, parsed, _Root(self), variable_values=dict(variables))
         assert isinstance(done, graphql.ExecutionResult)
         body: Row = {"data": done.data}
@@ -151,6 +148,15 @@ class FakeDagster:
     def find(self, run_id: str) -> Row | None:
         """The run of this id."""
         return next((row for row in self.runs if row["runId"] == run_id), None)
+
+
+@functools.cache
+def _read(schema: graphql.GraphQLSchema, document: str) -> tuple[graphql.DocumentNode, list[graphql.GraphQLError]]:
+    try:
+        parsed = graphql.parse(document)
+    except graphql.GraphQLSyntaxError as error:
+        return graphql.DocumentNode(), [error]
+    return parsed, graphql.validate(schema, parsed)
 
 
 INTERRUPTION = {

@@ -102,7 +102,7 @@ class Details:
 
     def _may_read(self, row: Row, *, asked_for: bool) -> bool:
         """Of more running runs than one turn may read, none is read twice before each was once."""
-        if is_failed(row) or asked_for and is_ended(row):
+        if is_failed(row) or (asked_for and is_ended(row)):
             return True
         if is_ended(row):
             self._ended_left -= 1
