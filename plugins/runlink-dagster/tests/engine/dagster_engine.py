@@ -40,6 +40,9 @@ _REEXECUTE = """mutation($p: ReexecutionParams!) { launchRunReexecution(reexecut
   __typename ... on LaunchRunSuccess { run { runId } } ... on Error { message } } }"""
 _TERMINATE = """mutation($id: String!, $policy: TerminateRunPolicy) {
   terminateRun(runId: $id, terminatePolicy: $policy) { __typename ... on Error { message } } }"""
+_SET_UP = """from dagster import DagsterInstance
+instance = DagsterInstance.get()
+instance.run_storage, instance.event_log_storage, instance.schedule_storage"""
 _DELETE = "mutation($id: String!) { deleteRun(runId: $id) { __typename ... on Error { message } } }"
 
 
@@ -134,6 +137,26 @@ class RealDagster:
             "utf-8",
         )
 
+        # Dagster 1.13.28: of several processes that find no database yet, all make it, and all but one end.
+        made = subprocess.run(
+            [str(BIN / "python"), "-c", _SET_UP],
+            env=self._environment(),
+            cwd=self.folder,
+            capture_output=True,
+            check=False,
+        )
+        if made.returncode:
+            raise EngineBrokenError(f"no database could be made: {made.stderr[-2000:].decode('utf-8', 'replace')}")
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.folder),
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+            "DAGSTER_HOME": str(self.folder),
+            "DAGSTER_DISABLE_TELEMETRY": "yes",
+        }
+
     def start(self) -> None:
         """Starts what is not running: code server, webserver, daemon."""
         began = time.monotonic()
@@ -152,18 +175,11 @@ class RealDagster:
     def _run(self, name: str, program: str, *arguments: str) -> None:
         if name in self._processes:
             return
-        environment = {
-            "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(self.folder),
-            "LANG": os.environ.get("LANG", "C.UTF-8"),
-            "DAGSTER_HOME": str(self.folder),
-            "DAGSTER_DISABLE_TELEMETRY": "yes",
-        }
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 [str(BIN / program), *arguments],
                 cwd=self.folder,
-                env=environment,
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
