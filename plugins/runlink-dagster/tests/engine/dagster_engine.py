@@ -40,6 +40,7 @@ _REEXECUTE = """mutation($p: ReexecutionParams!) { launchRunReexecution(reexecut
   __typename ... on LaunchRunSuccess { run { runId } } ... on Error { message } } }"""
 _TERMINATE = """mutation($id: String!, $policy: TerminateRunPolicy) {
   terminateRun(runId: $id, terminatePolicy: $policy) { __typename ... on Error { message } } }"""
+_RELOAD = "mutation($name: String!) { reloadRepositoryLocation(repositoryLocationName: $name) { __typename } }"
 _SET_UP = """from dagster import DagsterInstance
 instance = DagsterInstance.get()
 instance.run_storage, instance.event_log_storage, instance.schedule_storage"""
@@ -194,7 +195,8 @@ class RealDagster:
             for name, process in self._processes.items():
                 if process.poll() is not None:
                     raise EngineBrokenError(f"the {name} ended with {process.returncode}: {self._log(name)}")
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, EngineBrokenError):
+                self.ask(_RELOAD, name=LOCATION)  # else the webserver goes on showing what a killed code server had
                 data = self.ask(wanted)
                 daemons = data["instance"]["daemonHealth"]["allDaemonStatuses"]
                 entries = data["workspaceOrError"]["locationEntries"]
