@@ -23,8 +23,8 @@ def understood(body: bytes, url: str) -> Observation:
     """
     if not body.strip():
         raise DeliveryRejected(
-            "the body is empty: leave the reporter's generators as they are by default, or give a "
-            f"BuildStartEndStatusGenerator a start_formatter and an end_formatter, both {FORMATTER}"
+            "the body is empty: give the reporter's BuildStartEndStatusGenerator a start_formatter and an "
+            f"end_formatter, both {FORMATTER}"
         )
     try:
         build = msgspec.json.decode(body)
