@@ -284,7 +284,6 @@ def test_the_stream_alone_tells_everything(engine, serving):
     wait(agree)
     lags = serving.read(lambda opened: _lags(engine.results(), opened, before))
     assert serving.feeds()["poll"]["last_success_at"] < began_at
-    asked = serving.feeds()
 
     engine.restart()
     after = engine.force("force-ok", run_id="watched-after")[1]
@@ -300,8 +299,7 @@ def test_the_stream_alone_tells_everything(engine, serving):
     wait(agree)
     print(
         f"\nlag from the second in which a build request ended to the commit of the row: median"
-        f" {statistics.median(lags):.2f} s, max {max(lags):.2f} s ({len(lags)} ends; Buildbot counts whole seconds);"
-        f" requests of poll and watch for {len(lags)} build requests: {asked['poll']['requests']}"
+        f" {statistics.median(lags):.2f} s, max {max(lags):.2f} s ({len(lags)} ends; Buildbot counts whole seconds)"
     )
 
 
@@ -323,7 +321,7 @@ def _lags(accounts, opened, before):
     found = []
     for account in accounts:
         instance, finished_at = ids[f"buildrequest:{account.id}@{account.submitted_at}"]
-        told = [line["recorded_at"] for line in lines if line["instance_id"] == instance and line["status"].is_ended]
+        told = [line["recorded_at"] for line in lines if line["instance_id"] == instance and line["status"] in STATUSES]
         if account.id not in before and told:
             found.append((min(told) - finished_at).total_seconds())
     return found
