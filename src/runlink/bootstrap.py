@@ -133,9 +133,9 @@ class Runlink:
 
     def rules(self) -> Rules:
         """The link rules, with the automations that exist, without registering anything."""
-        names = {rule.automation for rule in self.settings.links if rule.automation}
         with self.store.reading() as uow:
-            return Rules(self.settings.links, uow.ledger.automation_ids(names))
+            known = uow.ledger.automation_ids(self.settings.named_automations())
+        return Rules(self.settings.links, known, self.settings.automations)
 
     def build(self, settings: EngineSettings, since: datetime, backfill: bool) -> HostedAdapter:
         """The adapter of an engine."""

@@ -66,3 +66,15 @@ def test_the_configuration_reference_is_made_from_the_schemas():
     spec.loader.exec_module(module)
     written = (DOCS / "reference/configuration.md").read_text("utf-8")
     assert written == module.reference(), "run scripts/configuration_reference.py"
+
+
+def test_the_program_of_the_how_to_runs(tmp_path, monkeypatch, capsys):
+    """All but its wait, for nobody runs an engine here: the Run is ended by hand meanwhile."""
+    page = (DOCS / "how-to/pass-the-run-id.md").read_text("utf-8")
+    program = re.search(r"```python\n(from runlink import connect.*?)```", page, re.DOTALL)
+    assert program is not None
+    (tmp_path / "runlink.toml").write_text('[automations.release]\nexpected = ["build"]\n')
+    monkeypatch.chdir(tmp_path)
+    triggered = program[1].replace("print(run.key)", 'print(run.key); record.move_run(run, "cancel", reason="seen")')
+    exec(compile(triggered, "pass-the-run-id.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines() == ["2026-11-23", "CANCELLED seen"]

@@ -259,7 +259,7 @@ class _Ingest:
             heirs = ledger.tracked([after for _, after in replaced])
             linking.hand_down([tracked.instance for tracked in heirs.values()])
         if not self._read.baseline:
-            ledger.insert_events([*plan.events, *linking.events], self._now)
+            ledger.insert_events([*plan.events, *linking.events], self._now, actor)
         self._outcome.runs_changed += roll_up(self._uow, self._rules, linking.touched, self._now)
 
     def _replace(self, before: UUID, after: UUID, linking: Linking) -> None:

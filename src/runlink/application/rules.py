@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 import jmespath
 from jmespath.exceptions import JMESPathError
 
+from runlink.application.policy import Policy
 from runlink.application.settings import LinkRule
 from runlink.domain import OrchestrationInstance
+
+_DEFAULT = Policy()
 
 KeyOf = Callable[[Mapping[str, Any]], Any]
 
@@ -73,22 +77,6 @@ def _plain_path(node: Mapping[str, Any]) -> list[str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """When a Run of an automation is complete.
-
-    expected  workflow patterns that must each have completed
-    quiet_s   without `expected`: how long it waits for more after its last instance ended, in seconds
-    """
-
-    expected: tuple[str, ...] = ()
-    quiet_s: float = 30.0
-
-    def missing(self, completed: Sequence[str | None]) -> list[str]:
-        """The expected patterns that no completed workflow matches."""
-        return [p for p in self.expected if not any(w is not None and fnmatch.fnmatchcase(w, p) for w in completed)]
-
-
-@dataclass(frozen=True, slots=True)
 class ReadyRule:
     """A rule with its key compiled."""
 
@@ -98,10 +86,11 @@ class ReadyRule:
 
 @dataclass
 class Rules:
-    """All link rules. `automations` maps the automations they name to their ids."""
+    """All link rules, and the policies of automations by name. `automations` maps the automations they name to ids."""
 
     rules: tuple[LinkRule, ...] = ()
     automations: dict[str, UUID] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._ready = tuple(ReadyRule(rule, compile_key(rule.run_key) if rule.run_key else None) for rule in self.rules)
@@ -123,11 +112,14 @@ class Rules:
         return any(r.inherit is not None and fnmatch.fnmatchcase(engine, r.engine) for r in self.rules)
 
     def policy(self, automation_id: UUID) -> Policy:
-        """What all rules of an automation say together: everything that one expects, and the longest quiet time."""
-        mine = [
-            r for r in self.rules if r.automation is not None and self.automations.get(r.automation) == automation_id
-        ]
-        if not mine:
-            return Policy()
-        expected = tuple(dict.fromkeys(pattern for rule in mine for pattern in rule.expected))
-        return Policy(expected, max(rule.quiet_s for rule in mine))
+        """What decides on the Runs of an automation."""
+        return self._policies.get(automation_id, _DEFAULT)
+
+    def silence_limits(self) -> dict[UUID, float]:
+        """How long open Runs may be without news, in seconds, for each automation that has such a limit."""
+        return {one: p.silent_after_s for one, p in self._policies.items() if p.silent_after_s is not None}
+
+    @cached_property
+    def _policies(self) -> dict[UUID, Policy]:
+        known = self.automations
+        return {known[name]: policy for name, policy in self.policies.items() if name in known}

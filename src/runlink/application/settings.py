@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from runlink.application.policy import Policy
+
 DEFAULT_POLL_INTERVAL_S: Final = 15.0
 
 
@@ -65,8 +67,6 @@ class LinkRule:
     run_key      JMESPath over the observation; its value is a Run's id or correlation_id
     create_run   make a Run when no Run has this key
     inherit      "parent": belongs to the Runs of the instance that started it
-    expected     workflow patterns that must each have completed before the Run has
-    quiet_s      without `expected`: how long after the last end the Run waits for more, in seconds
     """
 
     name: str
@@ -76,8 +76,6 @@ class LinkRule:
     run_key: str | None = None
     create_run: bool = False
     inherit: str | None = None
-    expected: tuple[str, ...] = ()
-    quiet_s: float = 30.0
 
     def matches(self, engine: str, workflow: str) -> bool:
         """Whether the patterns select a workflow of an engine."""
@@ -104,6 +102,11 @@ class Settings:
     store_password: Secret | None = None
     engines: Mapping[str, EngineSettings] = field(default_factory=dict)
     links: tuple[LinkRule, ...] = ()
+    automations: Mapping[str, Policy] = field(default_factory=dict)
     retention: Retention = field(default_factory=Retention)
     disabled_plugins: frozenset[str] = frozenset()
     path: Path | None = None
+
+    def named_automations(self) -> list[str]:
+        """The automations that rules and policies name, each once."""
+        return list(dict.fromkeys([*self.automations, *(rule.automation for rule in self.links if rule.automation)]))

@@ -15,6 +15,7 @@ import typer
 
 from runlink.cli import (
     db,
+    doctor,
     engines,
     executions,
     init,
@@ -41,7 +42,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (init, validate, serve, sync, status, engines, instances, runs, links, work, executions, plugins, db):
+for module in (
+    init,
+    validate,
+    doctor,
+    serve,
+    sync,
+    status,
+    engines,
+    instances,
+    runs,
+    links,
+    work,
+    executions,
+    plugins,
+    db,
+):
     module.register(app)
 
 

@@ -13,10 +13,7 @@ from runlink.application.settings import LinkRule
 
 def link_rule(index: int, table: Mapping[str, Any]) -> LinkRule:
     """The rule of a table that was found sound."""
-    given = dict(table)
-    given["expected"] = tuple(given.get("expected", ()))
-    given["quiet_s"] = float(given.get("quiet_s", 30.0))
-    return LinkRule(**{"name": f"links[{index}]", **given})
+    return LinkRule(**{"name": f"links[{index}]", **table})
 
 
 def link_problems(tables: Sequence[Any]) -> Iterator[str]:

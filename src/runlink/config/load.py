@@ -11,6 +11,7 @@ from typing import Any, Final
 from runlink.application.problems import problems, toml_path
 from runlink.application.settings import Retention, Settings
 from runlink.config import overrides
+from runlink.config.automations import automation_problems, policy
 from runlink.config.engines import engine_problems, engine_settings, number_problems, with_secrets
 from runlink.config.errors import ConfigError
 from runlink.config.links import link_problems, link_rule
@@ -77,6 +78,7 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
             yield from _rename_problems(name, table.get("renamed_from"), engines, former)
     links = document.get("links", [])
     yield from link_problems(links if isinstance(links, list) else [])
+    yield from automation_problems(_table(document, "automations"))
 
 
 def _rename_problems(name: str, old: Any, engines: Mapping[str, Any], former: dict[str, str]) -> Iterator[str]:
@@ -114,6 +116,7 @@ def _settings(document: Mapping[str, Any], path: Path) -> Settings:
         store_password=with_secrets(store["password"], folder) if "password" in store else None,
         engines={name: engine_settings(name, t, folder) for name, t in _table(document, "engines").items()},
         links=tuple(link_rule(index, t) for index, t in enumerate(document.get("links", ()))),
+        automations={name: policy(t) for name, t in _table(document, "automations").items()},
         retention=Retention(**{k: float(v) for k, v in _table(document, "retention").items()}),
         disabled_plugins=frozenset(n.lower() for n in _table(document, "plugins").get("disabled", ())),
         path=path,

@@ -60,13 +60,16 @@ class RunOrchestration(DomainEntity):
     """The link of one Run to one instance; while active, the instance counts for the Run.
 
     `attach` makes a new one. Detached it keeps its row, and `restore` links the same two again.
-    `rule` names what made the link, None for a hand.
+    `rule` names what made the link, None for a hand, and `key` is the value by which the rule found the Run. A link
+    that is `pinned` was made or taken off by hand: no rule changes it any more.
     """
 
     run_id: UUID
     orchestration_instance_id: UUID
     attached_at: datetime = NOT_GIVEN
     rule: str | None = None
+    key: str | None = None
+    pinned: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,6 +84,8 @@ class RunOrchestration(DomainEntity):
         run_id: UUID,
         orchestration_instance_id: UUID,
         rule: str | None = None,
+        key: str | None = None,
+        pinned: bool = False,
         at: datetime | None = None,
         by: str | None = None,
     ) -> Self:
@@ -91,6 +96,8 @@ class RunOrchestration(DomainEntity):
             orchestration_instance_id=orchestration_instance_id,
             attached_at=moment,
             rule=rule,
+            key=key,
+            pinned=pinned,
             created_at=moment,
             created_by=by,
             updated_by=by,

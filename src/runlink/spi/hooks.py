@@ -33,5 +33,6 @@ def runlink_event(event: Mapping[str, Any]) -> None:
     """Called with each event of the outbox, at least once, in order per Run.
 
     Keys: `id`, `type` (`run.failed`, `instance.status_changed`, …), `occurred_at` (ISO 8601), `position`, `run_id` (or
-    None) and `data`. An exception leaves the event undelivered for this plugin: it is tried again with back-off.
+    None), `actor` (who caused it: `engine:NAME`, `cli:USER`, `rule:NAME`) and `data`. An exception leaves the event
+    undelivered for this plugin: it is tried again with back-off.
     """

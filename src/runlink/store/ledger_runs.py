@@ -145,13 +145,46 @@ class RunLedger:
         query = sa.select(run.c.id).where(run.c.quiet_until <= now).order_by(run.c.quiet_until).limit(limit)
         return list(self._connection.execute(query.with_for_update(key_share=True, skip_locked=True)).scalars())
 
+    def silent_runs(self, automation_id: UUID, since: datetime, limit: int) -> list[tuple[Run, datetime]]:
+        """Open Runs of an automation that are not flagged and of which nothing was learnt since, longest silent first,
+        each with the time of its last news; locked."""
+        run, link, instance, item = (
+            tables.runs,
+            tables.run_orchestrations,
+            tables.orchestration_instances,
+            tables.item_executions,
+        )
+        told = (
+            sa.select(sa.func.max(instance.c.updated_at))
+            .join(link, link.c.orchestration_instance_id == instance.c.id)
+            .where(link.c.run_id == run.c.id, link.c.is_active)
+            .scalar_subquery()
+        )
+        worked = sa.select(sa.func.max(item.c.updated_at)).where(item.c.run_id == run.c.id).scalar_subquery()
+        last = [sa.func.coalesce(news, run.c.updated_at) for news in (told, worked)]
+        query = (
+            mapping.RUN.select()
+            .add_columns(*last)
+            .where(run.c.automation_id == automation_id, run.c.is_active, run.c.status.in_(OPEN_STATUSES))
+            .where(run.c.silent_since.is_(None), run.c.updated_at < since, *(news < since for news in last))
+            .order_by(run.c.updated_at)
+            .limit(limit)
+            .with_for_update(of=run, key_share=True, skip_locked=True)
+        )
+        found = []
+        for *row, instance_at, item_at in self._connection.execute(query):
+            silent = mapping.RUN.from_row(row)
+            found.append((silent, max(silent.updated_at, instance_at, item_at)))
+        return found
+
     def linked(self, run_ids: Sequence[UUID]) -> list[Linked]:
         """The instances that count for these Runs."""
         if not run_ids:
             return []
         link, instance, engine = tables.run_orchestrations, tables.orchestration_instances, tables.engines
         query = (
-            sa.select(link.c.run_id, engine.c.name, *(instance.c[name] for name in Linked._fields[2:-1]), _FAILED_STEP)
+            sa.select(link.c.run_id, engine.c.name, *(instance.c[name] for name in Linked._fields[2:-2]))
+            .add_columns(_FAILED_STEP, instance.c.id)
             .join(instance, instance.c.id == link.c.orchestration_instance_id)
             .join(engine, engine.c.id == instance.c.engine_id)
             .where(chosen(self._connection, link.c.run_id, run_ids), link.c.is_active, instance.c.is_active)
@@ -171,9 +204,9 @@ class RunLedger:
             found.append([kind.from_row(row) for row in self._connection.execute(query.order_by(kind.table.c.id))])
         return found[0], found[1]
 
-    def insert_events(self, events: Sequence[DomainEvent], recorded_at: datetime) -> None:
+    def insert_events(self, events: Sequence[DomainEvent], recorded_at: datetime, actor: str) -> None:
         """Events to the outbox, in order."""
-        outbox.insert_events(self._connection, events, recorded_at)
+        outbox.insert_events(self._connection, events, recorded_at, actor)
 
     def engine_names(self, ids: Sequence[UUID]) -> dict[UUID, str]:
         """Names of engines by id."""

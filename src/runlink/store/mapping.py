@@ -78,6 +78,7 @@ RUN = _mapping(
     "started_at",
     "finished_at",
     "attempt",
+    "silent_since",
     key=("id",),
 )
 BATCH_EXECUTION = _mapping(
@@ -137,5 +138,7 @@ LINK = _mapping(
     "orchestration_instance_id",
     "attached_at",
     "rule",
+    "key",
+    "pinned",
     key=("run_id", "orchestration_instance_id"),
 )

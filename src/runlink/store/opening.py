@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -153,11 +154,20 @@ def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
 
 def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
     dbapi_connection.isolation_level = None  # transactions are begun by us, not guessed by the driver
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "busy_timeout=30000",
-        "cache_size=-16000",
-    ):
+    _switch_to_wal(dbapi_connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000", "cache_size=-16000"):
         dbapi_connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _switch_to_wal(dbapi_connection: Any) -> None:
+    """SQLite does not wait for whoever else switches a new file at this moment, whatever the busy time-out."""
+    until = time.monotonic() + 30.0
+    while True:
+        try:
+            dbapi_connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreading, not secrecy
+        else:
+            return

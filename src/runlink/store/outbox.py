@@ -17,14 +17,14 @@ from runlink.domain import DomainEvent
 from runlink.store import tables
 from runlink.store.bulk import Bulk
 
-_COLUMNS = ("type", "run_id", "occurred_at", "recorded_at", "data")
+_COLUMNS = ("type", "run_id", "occurred_at", "recorded_at", "data", "actor")
 _encode = msgspec.json.Encoder().encode
 
 
-def insert_events(connection: sa.Connection, events: Iterable[DomainEvent], recorded_at: datetime) -> None:
-    """Events to the outbox, in order."""
+def insert_events(connection: sa.Connection, events: Iterable[DomainEvent], recorded_at: datetime, actor: str) -> None:
+    """Events to the outbox, in order; `actor` is who wrote what they tell of."""
     rows = [
-        (event.type, getattr(event, "run_id", None), event.occurred_at, recorded_at, _encode(event).decode())
+        (event.type, getattr(event, "run_id", None), event.occurred_at, recorded_at, _encode(event).decode(), actor)
         for event in events
     ]
     Bulk(connection).insert(tables.outbox, _COLUMNS, rows)
@@ -54,7 +54,13 @@ class Outbox:
         table = tables.outbox
         query = (
             sa.select(
-                table.c.sequence, table.c.type, table.c.occurred_at, table.c.position, table.c.run_id, table.c.data
+                table.c.sequence,
+                table.c.type,
+                table.c.occurred_at,
+                table.c.position,
+                table.c.run_id,
+                table.c.data,
+                table.c.actor,
             )
             .where(table.c.position > position)
             .order_by(table.c.position)
@@ -67,6 +73,7 @@ class Outbox:
                 "occurred_at": row.occurred_at.isoformat(),
                 "position": row.position,
                 "run_id": None if row.run_id is None else str(row.run_id),
+                "actor": row.actor,
                 "data": row.data,
             }
             for row in self._connection.execute(query)
@@ -88,6 +95,11 @@ class Outbox:
         last = sa.select(sa.func.coalesce(sa.func.max(tables.outbox.c.position), 0))
         position = int(self._connection.execute(last).scalar_one())
         self._connection.execute(sa.insert(tables.subscribers), {"name": name, "position": position, "failures": 0})
+
+    def subscribers(self) -> list[dict[str, Any]]:
+        """Every subscriber: `name`, `position`, `failures` in a row, `retry_at`, `last_error`."""
+        query = sa.select(tables.subscribers).order_by(tables.subscribers.c.name)
+        return [dict(row) for row in self._connection.execute(query).mappings()]
 
     def position(self, name: str, now: datetime) -> int | None:
         """The position a subscriber has reached; None while it waits after a failure, or has no place."""
@@ -120,12 +132,19 @@ class Outbox:
         )
 
     def prune(self, before: datetime, limit: int = 5000) -> int:
-        """Removes events, oldest first, that were recorded before a time and that every subscriber has taken."""
+        """Removes events, oldest first, that were recorded before a time and that every subscriber has taken.
+
+        What a kept Run's history is told from stays: its own events, and those of its links.
+        """
         table = tables.outbox
         reached = self._connection.execute(sa.select(sa.func.min(tables.subscribers.c.position))).scalar()
         # the last position stays: it is where the numbering goes on
         last = sa.select(sa.func.max(table.c.position)).scalar_subquery()
-        old = sa.select(table.c.sequence).where(table.c.recorded_at < before, table.c.position < last)
+        is_kept = sa.exists().where(tables.runs.c.id == table.c.run_id, tables.runs.c.is_active)
+        tells_of_it = sa.or_(table.c.type.like("run.%"), table.c.type.in_(("instance.linked", "instance.unlinked")))
+        old = sa.select(table.c.sequence).where(
+            table.c.recorded_at < before, table.c.position < last, ~sa.and_(tells_of_it, is_kept)
+        )
         if reached is not None:
             old = old.where(table.c.position <= reached)
         old = old.order_by(table.c.position).limit(limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,6 +35,18 @@ class StatusReports:
             .select_from(_INSTANCE.join(_ENGINE, _ENGINE.c.id == _INSTANCE.c.engine_id))
             .where(_INSTANCE.c.is_active)
             .group_by(_ENGINE.c.name)
+        )
+        return [dict(row) for row in self._connection.execute(query).mappings()]
+
+    def feeds(self, engines: Sequence[str]) -> list[dict[str, Any]]:
+        """The feeds of these engines as the daemon wrote them down last: `engine`, `feed`, `state`, `since`, …"""
+        feed = tables.feeds
+        query = (
+            sa.select(_ENGINE.c.name.label("engine"), feed.c.feed, feed.c.state, feed.c.since, feed.c.last_success_at)
+            .add_columns(feed.c.last_error, feed.c.skew_s)
+            .join(_ENGINE, _ENGINE.c.id == feed.c.engine_id)
+            .where(_ENGINE.c.name.in_(engines))
+            .order_by(_ENGINE.c.name, feed.c.feed)
         )
         return [dict(row) for row in self._connection.execute(query).mappings()]
 

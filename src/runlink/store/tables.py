@@ -95,6 +95,7 @@ runs = _entity(
     _status(),
     *_times(),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("silent_since", UtcDateTime),
     # bookkeeping: when a Run whose instances have all ended may complete
     sa.Column("quiet_until", UtcDateTime),
     sa.Index("ix_runs_correlation_id", "correlation_id"),
@@ -208,6 +209,8 @@ run_orchestrations = _entity(
     _ref("orchestration_instance_id", "orchestration_instances"),
     sa.Column("attached_at", UtcDateTime, nullable=False),
     sa.Column("rule", sa.Text),
+    sa.Column("key", sa.Text),  # what the rule found in the instance
+    sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("run_id", "orchestration_instance_id"),
     sa.Index("ix_run_orchestrations_orchestration_instance_id", "orchestration_instance_id"),
 )
@@ -336,6 +339,7 @@ outbox = sa.Table(
     sa.Column("occurred_at", UtcDateTime, nullable=False),
     sa.Column("recorded_at", UtcDateTime, nullable=False),
     sa.Column("data", Json, nullable=False),
+    sa.Column("actor", sa.String(200)),  # who wrote what the event tells of
     sa.UniqueConstraint("position"),
     sa.Index("ix_outbox_run_id", "run_id", "sequence"),
     sa.Index("ix_outbox_recorded_at", "recorded_at"),

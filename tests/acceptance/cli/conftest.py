@@ -222,7 +222,7 @@ def acme(new_engine):
 def synced(place, acme):
     """A place with four instances, two of them linked to a Run `monday`."""
     rule = '[[links]]\nname = "by id"\nworkflow = "nightly/*"\nautomation = "nightly"\nrun_key = "parameters.RUN_ID"\n'
-    place.configure(("ci", acme), more=f'{rule}expected = ["nightly/build", "nightly/test"]\n')
+    place.configure(("ci", acme), more=f'{rule}[automations.nightly]\nexpected = ["nightly/build", "nightly/test"]\n')
     key = {"RUN_ID": "monday"}
     t = "2026-01-05T10:0{}:00+00:00"
     acme.add("b-1", "nightly/build", "COMPLETED", started=t.format(0), finished=t.format(2), parameters=key,

@@ -74,7 +74,7 @@ def test_a_newer_database_is_refused_with_a_sentence(store_url, store):
 
 def test_an_older_database_is_refused_when_it_is_not_to_be_upgraded(new_url, kind):
     url = new_url(kind, migrated=False)
-    with pytest.raises(SchemaMismatch, match="needs 0001; run `runlink db upgrade`"):
+    with pytest.raises(SchemaMismatch, match=f"needs {revisions()[-1]}; run `runlink db upgrade`"):
         open_store(url, migrate=False)
     open_store(url).close()
     open_store(url, migrate=False).close()

@@ -30,7 +30,7 @@ def tell(store, started, t0):
     def tell(*texts, at=t0):
         for text in texts:
             with store.unit_of_work() as uow:
-                insert_events(uow.connection, [started(text)], at)
+                insert_events(uow.connection, [started(text)], at, "test")
 
     return tell
 
@@ -80,9 +80,9 @@ def test_an_event_without_a_position_is_not_handed_on(store, tell):
 def test_positions_follow_the_commits_also_when_an_earlier_transaction_commits_later(new_url, started, t0):
     store = open_store(new_url("postgresql"))
     with store.unit_of_work() as slow:
-        insert_events(slow.connection, [started("slow")], t0)  # takes the lower number of the sequence
+        insert_events(slow.connection, [started("slow")], t0, "test")  # takes the lower number of the sequence
         with store.unit_of_work() as quick:
-            insert_events(quick.connection, [started("quick")], t0)
+            insert_events(quick.connection, [started("quick")], t0, "test")
         assert placed(store) == 1
         assert told(store) == [(1, "quick")]
     assert placed(store) == 1
