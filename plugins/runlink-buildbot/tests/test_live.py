@@ -200,12 +200,14 @@ type = "buildbot"
 url = "{url}"
 poll_interval_s = {poll_interval_s}
 
+[automations.nightly]
+quiet_s = 1
+
 [[links]]
 engine = "ci"
 automation = "nightly"
 run_key = "parameters.run_id"
 create_run = true
-quiet_s = 1
 
 [[links]]
 engine = "ci"
@@ -249,9 +251,11 @@ class Serving:
 def serving(engine, tmp_path):
     daemon = Serving(tmp_path, engine.url, poll_interval_s=3600)
     daemon.start()
-    wait(lambda: daemon.config.with_name("runlink.db").exists() and watches(daemon))
-    yield daemon
-    daemon.end()
+    try:
+        wait(lambda: daemon.config.with_name("runlink.db").exists() and watches(daemon))
+        yield daemon
+    finally:
+        daemon.end()
 
 
 def watches(daemon):

@@ -40,12 +40,14 @@ type = "dagster"
 url = "{url}"
 poll_interval_s = 1
 
+[automations.orders]
+quiet_s = 1
+
 [[links]]
 engine = "data"
 automation = "orders"
 run_key = "labels.run_id"
 create_run = true
-quiet_s = 1
 """
 
 
@@ -104,9 +106,11 @@ def wait(what: str, done: Callable[[], object]) -> None:
 def serving(engine, tmp_path):
     daemon = Serving(tmp_path, engine.url)
     daemon.start()
-    wait("the first sync", lambda: daemon.config.with_name("runlink.db").exists() and _baseline(daemon))
-    yield daemon
-    daemon.end()
+    try:
+        wait("the first sync", lambda: daemon.config.with_name("runlink.db").exists() and _baseline(daemon))
+        yield daemon
+    finally:
+        daemon.end()
 
 
 def _baseline(daemon: Serving) -> bool:
