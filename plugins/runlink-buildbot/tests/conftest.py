@@ -1,4 +1,4 @@
-"""What all tests of the plugin use: the Buildbot in memory behind respx, and what the host does with an adapter."""
+"""The Buildbot in memory behind respx (`master`), adapters over it, and a host of a few lines."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import respx
 
-import runlink.testing
-from runlink.spi import Observation, Page
-from runlink_buildbot import BuildbotAdapter
-
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_buildbot import FakeBuildbot, Row, recording
+
+import runlink.testing
+from runlink.spi import Observation, Page
+from runlink_buildbot import BuildbotAdapter
 
 URL = "http://buildbot.test"
 

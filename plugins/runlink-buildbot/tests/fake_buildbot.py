@@ -1,7 +1,7 @@
 """A Buildbot in memory that answers as the recorded one did, traps included, and the story it was recorded in.
 
-`master.at(7)` sets its tables to the seventh recorded moment. What it does with filters is `resultspec_from_jsonapi`
-and `ResultSpec.apply` of Buildbot 4.3.0; `test_fake.py` holds it to recordings.
+`FakeBuildbot().at(7)` sets its tables to the seventh recorded moment. What it does with filters is
+`resultspec_from_jsonapi` and `ResultSpec.apply` of Buildbot 4.3.0; `test_fake.py` holds it to recordings.
 """
 
 import json
