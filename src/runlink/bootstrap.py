@@ -20,10 +20,12 @@ from runlink.application.rules import Rules
 from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, Settings
 from runlink.config import ConfigError
 from runlink.daemon import Daemon, EngineFeed, Progress
+from runlink.daemon.dispatch import Dispatch
 from runlink.daemon.relay import Relay
 from runlink.hosting import HostedAdapter, PluginHost, UnknownEngineType, build_adapter, check_options
+from runlink.hosting.authentication import Authenticator, Door
 from runlink.hosting.secrets import resolve
-from runlink.spi import Watches
+from runlink.spi import Receives, Watches
 from runlink.store import SqlStore, open_store
 from runlink.store.daemon_lock import is_held
 
@@ -173,6 +175,7 @@ class Runlink:
                 progress=progress,
                 backfill_since=backfill_since,
                 watches=issubclass(self.plugins.adapter_class(settings.type), Watches),
+                receives=settings.webhook is not None,
             )
             feed.health.last_success_at = succeeded_at.get(name)
         return feeds
@@ -186,10 +189,41 @@ class Runlink:
         """Hands events to the plugins that asked for them."""
         return Relay(self.store, self.plugins.event_subscribers, self.now, fence)
 
+    def dispatch(self, fence: int | None = None) -> Dispatch:
+        """Sends events to the subscriptions of the configuration."""
+        return Dispatch(self.store, self.settings.subscriptions, self.now, fence)
+
+    def doors(self, registered: Registered) -> dict[str, Door]:
+        """Where each engine that may push comes in, by name. Raises SecretUnavailable."""
+        return {
+            name: Door(
+                registered.engines[name].id,
+                Authenticator(self.scheme(settings), settings.webhook, f"engines.{name}.webhook"),
+                settings.webhook.max_bytes,
+            )
+            for name, settings in self.settings.engines.items()
+            if settings.webhook is not None
+        }
+
+    def scheme(self, settings: EngineSettings) -> str:
+        """How an engine's deliveries prove where they come from: what is configured, else what its adapter says."""
+        adapter_class = self.plugins.adapter_class(settings.type)
+        proposed = adapter_class.authentication if issubclass(adapter_class, Receives) else "bearer"
+        return (settings.webhook.authentication if settings.webhook else None) or proposed
+
     def daemon(self, registered: Registered, fence: int) -> Daemon:
         """The daemon for the present configuration."""
         feeds = self.feeds(registered, fence)
-        return Daemon(self.store, self.settings, registered.rules, feeds, self.relay(fence), now=self.now, fence=fence)
+        return Daemon(
+            self.store,
+            self.settings,
+            registered.rules,
+            feeds,
+            self.relay(fence),
+            now=self.now,
+            fence=fence,
+            dispatch=self.dispatch(fence),
+        )
 
     def reload(self, daemon: Daemon, fence: int) -> list[str]:
         """Reads the file again and gives it to the daemon; returns what changed, a line each.

@@ -11,7 +11,14 @@ from typing import Any, Final
 from runlink.application.problems import problems, toml_path
 from runlink.application.settings import Retention, Settings
 from runlink.config import overrides
-from runlink.config.engines import engine_problems, engine_settings, number_problems, with_secrets
+from runlink.config.engines import (
+    engine_problems,
+    engine_settings,
+    number_problems,
+    subscription,
+    subscription_problems,
+    with_secrets,
+)
 from runlink.config.errors import ConfigError
 from runlink.config.links import link_problems, link_rule
 from runlink.config.schema import base_validator
@@ -75,8 +82,8 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
         if isinstance(table, dict):
             yield from engine_problems(name, table)
             yield from _rename_problems(name, table.get("renamed_from"), engines, former)
-    links = document.get("links", [])
-    yield from link_problems(links if isinstance(links, list) else [])
+    yield from link_problems(_tables(document, "links"))
+    yield from subscription_problems(_tables(document, "subscriptions"))
 
 
 def _rename_problems(name: str, old: Any, engines: Mapping[str, Any], former: dict[str, str]) -> Iterator[str]:
@@ -93,6 +100,11 @@ def _rename_problems(name: str, old: Any, engines: Mapping[str, Any], former: di
 def _table(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = document.get(key, {})
     return value if isinstance(value, dict) else {}
+
+
+def _tables(document: Mapping[str, Any], key: str) -> list[Any]:
+    value = document.get(key, [])
+    return value if isinstance(value, list) else []
 
 
 def _named(found: list[str], origins: Mapping[overrides.Path, str]) -> list[str]:
@@ -114,6 +126,7 @@ def _settings(document: Mapping[str, Any], path: Path) -> Settings:
         store_password=with_secrets(store["password"], folder) if "password" in store else None,
         engines={name: engine_settings(name, t, folder) for name, t in _table(document, "engines").items()},
         links=tuple(link_rule(index, t) for index, t in enumerate(document.get("links", ()))),
+        subscriptions=tuple(subscription(table, folder) for table in document.get("subscriptions", ())),
         retention=Retention(**{k: float(v) for k, v in _table(document, "retention").items()}),
         disabled_plugins=frozenset(n.lower() for n in _table(document, "plugins").get("disabled", ())),
         path=path,

@@ -18,11 +18,13 @@ from runlink.domain import (
     RunOrchestration,
 )
 from runlink.store import mapping
+from runlink.store.deliveries import Deliveries
 from runlink.store.feed_health import FeedHealth
 from runlink.store.ledger import SqlLedger
 from runlink.store.outbox import Outbox
 from runlink.store.reports import Reports
 from runlink.store.repositories import EntityRepository, HistoryRepository
+from runlink.store.subscriptions import Subscriptions
 
 
 class SqlUnitOfWork:
@@ -81,6 +83,16 @@ class SqlUnitOfWork:
     def outbox(self) -> Outbox:
         """The relay's side of the outbox."""
         return Outbox(self.connection)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        """What engines pushed."""
+        return Deliveries(self.connection)
+
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """What subscriptions are to be told."""
+        return Subscriptions(self.connection)
 
     @cached_property
     def feed_health(self) -> FeedHealth:

@@ -1,0 +1,1 @@
+"""What runlink answers by HTTP. The only room that is asynchronous."""
