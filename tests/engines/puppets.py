@@ -48,7 +48,7 @@ class Puppet(Polls):
 
 
 def puppet(poll: Callable[..., Any], **members: Any) -> type[Adapter]:
-    """An adapter class whose poll is `poll(self, cursors)`; `refetch`, `watch`, `receive` among `members` make it more."""
+    """An adapter class whose poll is `poll(self, cursors)`; `refetch`, `watch`, `receive` make it more."""
     more = {"refetch": Refetches, "watch": Watches, "receive": Receives}
     bases = (Puppet, *(base for name, base in more.items() if name in members))
     return type("Puppet", bases, {"poll": poll, **members})

@@ -183,7 +183,10 @@ class _Ingest:
         if instance.external_id != o.external_id:
             instance.rename(o.external_id, at=self._now)
         attempt = o.attempt + tracked.attempt_offset
-        instance.observe(o.status, at=self._now, attempt=attempt, **facts_told(o, self._read))
+        facts = facts_told(o, self._read)
+        if not o.complete and instance.workflow is not None:  # a part of it may not know what it is a part of
+            del facts["workflow"]
+        instance.observe(o.status, at=self._now, attempt=attempt, **facts)
         told_steps = (step_row(instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ()))
         steps = [
             row for row in told_steps if step_digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest

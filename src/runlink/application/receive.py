@@ -15,7 +15,7 @@ from runlink.application.ingest import Outcome, ingest
 from runlink.application.ports import UnitOfWork
 from runlink.application.rules import Rules
 from runlink.domain import Engine
-from runlink.spi import Observation, Page, Receipt
+from runlink.spi import Observation, Page, Receipt, Unreadable
 
 FEED = "receive"
 
@@ -27,6 +27,7 @@ class Received:
     id: UUID
     received_at: datetime
     believed: tuple[Observation, ...]
+    unreadable: tuple[Unreadable, ...]
     refetch: tuple[str, ...]
 
 
@@ -41,6 +42,7 @@ def received(delivery_id: UUID, received_at: datetime, receipt: Receipt, *, can_
     return Received(
         id=delivery_id,
         received_at=received_at,
+        unreadable=receipt.unreadable,
         believed=tuple(o for o in receipt.observations if o not in ended),
         refetch=tuple(dict.fromkeys([*receipt.refetch, *(o.external_id for o in ended)])) if can_refetch else (),
     )
@@ -62,9 +64,9 @@ def take_in(
     """
     total = Outcome()
     for one in deliveries:
-        if one.believed:
+        if one.believed or one.unreadable:
             read = Read(feed=FEED, began_at=one.received_at, authoritative=False, fence=fence)
-            outcome = ingest(uow, rules, engine, Page(observations=one.believed), read, now, max_bytes=max_bytes)
-            total.add(outcome)
+            page = Page(observations=one.believed, unreadable=one.unreadable)
+            total.add(ingest(uow, rules, engine, page, read, now, max_bytes=max_bytes))
     uow.deliveries.done([one.id for one in deliveries if not one.refetch], now)
     return total

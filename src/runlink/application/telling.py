@@ -17,7 +17,7 @@ from runlink.spi import Observation, Step, Unknown
 _json = msgspec.json.Encoder(order="deterministic")
 
 
-def facts_told(o: Observation, read: Read) -> Any:
+def facts_told(o: Observation, read: Read) -> dict[str, Any]:
     """What an observation tells, by the names of OrchestrationInstance.observe."""
     return {
         "observed_at": read.began_at,

@@ -114,7 +114,7 @@ class ReceiveFeed:
         )
         receipt = _settled(adapter.receive(delivery))
         wanted = tuple(o for o in receipt.observations if source.settings.wants(o.workflow))
-        receipt = Receipt(observations=wanted, refetch=receipt.refetch)
+        receipt = Receipt(observations=wanted, refetch=receipt.refetch, unreadable=receipt.unreadable)
         return received(row.id, row.received_at, receipt, can_refetch=isinstance(adapter, Refetches))
 
     def _stored(
@@ -269,7 +269,11 @@ def _settled(receipt: object) -> Receipt:
     """The receipt with nothing lazy in it."""
     if not isinstance(receipt, Receipt):
         raise AdapterMisbehaved(f"receive() gave {type(receipt).__name__} where a Receipt belongs")
-    settled = Receipt(observations=tuple(receipt.observations), refetch=tuple(receipt.refetch))
+    settled = Receipt(
+        observations=tuple(receipt.observations),
+        refetch=tuple(receipt.refetch),
+        unreadable=tuple(receipt.unreadable),
+    )
     if not all(o.__class__ is Observation for o in settled.observations):
         raise AdapterMisbehaved("its receipt holds something else than Observations")
     if not all(isinstance(name, str) for name in settled.refetch):
