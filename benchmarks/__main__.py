@@ -1,6 +1,6 @@
 """`python -m benchmarks [names]`: one JSON object per line on stdout, progress on stderr.
 
-Each benchmark is a module with `run() -> Iterator[Figure]`. Figures are ratios of CPU seconds, product and baseline
+Each benchmark is a module with `run() -> Iterator[Figure]`. Figures are ratios, mostly of CPU seconds, product and baseline
 taking turns on the same data in one run, so that a busy machine touches both alike.
 """
 
@@ -13,7 +13,7 @@ import time
 
 from benchmarks.measure import emit, progress
 
-NAMES = ("ingest", "jenkins_sync", "idle", "backfill_memory", "load", "kubernetes_watch")
+NAMES = ("ingest", "jenkins_sync", "idle", "backfill_memory", "load", "kubernetes_watch", "webhooks")
 
 
 def main() -> int:

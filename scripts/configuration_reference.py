@@ -33,9 +33,11 @@ def reference() -> str:
     parts = [INTRODUCTION]
     parts += _section("[store]", sections["store"])
     parts += _section("[engines.NAME]", schema["$defs"]["engine"])
+    parts += _section("[engines.NAME.webhook]", schema["$defs"]["webhook"])
     for name, adapter in sorted(PluginHost.load().adapters.items()):
         parts += _section(f'[engines.NAME], type "{name}"', adapter.config_schema)
     parts += _section("[[links]]", schema["$defs"]["link"])
+    parts += _section("[[subscriptions]]", schema["$defs"]["subscription"])
     parts += _section("[retention]", sections["retention"])
     parts += _section("[plugins]", sections["plugins"])
     return "\n".join(parts).rstrip() + "\n"

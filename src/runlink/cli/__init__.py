@@ -15,6 +15,7 @@ import typer
 
 from runlink.cli import (
     db,
+    deliveries,
     engines,
     executions,
     init,
@@ -24,6 +25,7 @@ from runlink.cli import (
     runs,
     serve,
     status,
+    subscriptions,
     sync,
     validate,
     work,
@@ -41,7 +43,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (init, validate, serve, sync, status, engines, instances, runs, links, work, executions, plugins, db):
+for module in (
+    init, validate, serve, sync, status, engines, instances, runs, links, work, executions, deliveries, subscriptions,
+    plugins, db,
+):  # fmt: skip
     module.register(app)
 
 

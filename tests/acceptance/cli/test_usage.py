@@ -13,7 +13,10 @@ from runlink.cli import app, options
 from runlink.domain import ExecutionStatus
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
-LISTINGS = ("engines", "instances", "runs", "automations", "batches", "items", "executions", "plugins")
+LISTINGS = (
+    "engines", "instances", "runs", "automations", "batches", "items", "executions", "deliveries", "subscriptions",
+    "plugins",
+)  # fmt: skip
 
 
 def commands(command=None, path=()):
