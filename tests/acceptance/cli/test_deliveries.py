@@ -113,9 +113,20 @@ def test_subscriptions_are_listed_and_dead_events_sent_again(place, store, pushe
             "last_error": None,
         }
     ]
-    values = {"subscription": "chat", "position": 7, "event_id": "7", "type": "run.failed", "run_id": new_id(),
-              "occurred_at": T0, "data": {}, "state": "dead", "attempts": 15, "reason": "it answered HTTP 500"}  # fmt: skip
-    store.write(lambda uow: uow.connection.execute(tables.subscription_events.insert(), values), actor="daemon")
+    values = {
+        "subscription": "chat",
+        "position": 7,
+        "event_id": "7",
+        "type": "run.failed",
+        "run_id": new_id(),
+        "occurred_at": T0,
+        "data": {},
+        "state": "dead",
+        "attempts": 15,
+        "reason": "it answered HTTP 500",
+    }
+    insert = tables.subscription_events.insert()
+    store.write(lambda uow: uow.connection.execute(insert, values), actor="daemon")
     (row,) = place.rows("subscriptions", "list")
     assert (row["dead"], row["last_error"]) == (1, "it answered HTTP 500")
     (event,) = place.rows("subscriptions", "events", "chat", "--state", "dead")
