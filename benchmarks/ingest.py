@@ -20,6 +20,7 @@ from benchmarks.baselines import raw_driver
 from benchmarks.measure import Figure, compared, cpu, progress
 from runlink.application.decide import Read
 from runlink.application.ingest import ingest
+from runlink.application.policy import Policy
 from runlink.application.rules import Rules
 from runlink.application.settings import LinkRule
 from runlink.bootstrap import collect_less_often
@@ -112,7 +113,7 @@ def _baseline(database: Any, url: str, first: Any, second: Any) -> Iterator[tupl
     connection = database.connect(url)
     ids = [connection.execute(f"SELECT id FROM {table}").fetchone()[0] for table in ("engines", "automations")]
     context = raw_driver.Context(
-        *(getattr(found, "hex", found) for found in ids), ACTOR, RULE.name, timedelta(seconds=RULE.quiet_s)
+        *(getattr(found, "hex", found) for found in ids), ACTOR, RULE.name, timedelta(seconds=Policy().quiet_s)
     )
     connection.commit()
     write = raw_driver.write_sqlite if database.name == "sqlite" else raw_driver.write_postgresql
@@ -145,12 +146,12 @@ _STATE = {
     "a.url FROM instance_attempts a JOIN orchestration_instances i ON i.id = a.instance_id ORDER BY 1, 2",
     "observations": "SELECT i.external_id, o.observed_at, o.recorded_at, o.feed, o.attempt, o.status, o.native_status, "
     "o.digest FROM observations o JOIN orchestration_instances i ON i.id = o.instance_id ORDER BY 1, 2",
-    "links": "SELECT i.external_id, r.correlation_id, k.attached_at, k.rule, k.created_by, k.version, k.is_active "
-    "FROM run_orchestrations k JOIN orchestration_instances i ON i.id = k.orchestration_instance_id "
+    "links": "SELECT i.external_id, r.correlation_id, k.attached_at, k.rule, k.key, k.created_by, k.version, "
+    "k.is_active FROM run_orchestrations k JOIN orchestration_instances i ON i.id = k.orchestration_instance_id "
     "JOIN runs r ON r.id = k.run_id ORDER BY 1, 2",
     "runs": "SELECT correlation_id, status, started_at, finished_at, quiet_until, version, updated_by FROM runs "
     "ORDER BY 1",
-    "outbox": "SELECT type, occurred_at, recorded_at, data FROM outbox ORDER BY sequence",
+    "outbox": "SELECT type, occurred_at, recorded_at, data, actor FROM outbox ORDER BY sequence",
 }
 
 
@@ -172,8 +173,9 @@ def _plain(value: Any) -> Any:
 def _event(row: list[Any]) -> list[Any]:
     data = json.loads(row[3]) if isinstance(row[3], str) else row[3]
     random = ("orchestration_instance_id", "run_id", "run_orchestration_id", "engine_id", "automation_id")
-    kept = {k: v for k, v in data.items() if k not in (*random, "previous_status", "passed")}
-    return [*row[:3], sorted(kept.items())]
+    kept = {k: v for k, v in data.items() if k not in (*random, "previous_status", "passed", "because")}
+    because = {k: v for k, v in (data.get("because") or {}).items() if k not in random}
+    return [*row[:3], row[4], sorted(kept.items()), sorted(because.items())]
 
 
 def _compare(product: dict[str, list[Any]], baseline: dict[str, list[Any]]) -> None:

@@ -38,11 +38,13 @@ engine = "ci"
 automation = "nightly"
 run_key = "parameters.run_id"
 create_run = true
-quiet_s = 3
 
 [[links]]                            # what a linked build triggers belongs to the same Run
 engine = "ci"
 inherit = "parent"
+
+[automations.nightly]
+quiet_s = 3                          # how long a Run waits for more after its last build ended
 """
 STORY = ("ok", "fail", "retry", "parent", "long")
 

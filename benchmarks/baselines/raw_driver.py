@@ -33,10 +33,10 @@ OBSERVATION = (
     "instance_id", "observed_at", "recorded_at", "feed", "attempt", "status", "native_status", "digest", "changes",
 )  # fmt: skip
 LINK = (
-    "id", "run_id", "orchestration_instance_id", "attached_at", "rule", "created_at", "updated_at", "created_by",
+    "id", "run_id", "orchestration_instance_id", "attached_at", "rule", "key", "created_at", "updated_at", "created_by",
     "updated_by", "version", "is_active",
 )  # fmt: skip
-OUTBOX = ("type", "run_id", "occurred_at", "recorded_at", "data")
+OUTBOX = ("type", "run_id", "occurred_at", "recorded_at", "data", "actor")
 _REPLACED = (
     "status", "started_at", "finished_at", "duration_seconds", "native_status", "url", "message", "parameters",
     "labels", "instance_metadata", "observed_at", "updated_at", "updated_by", "digest",
@@ -154,7 +154,7 @@ class _Written:
         context: Context, began: datetime, now: datetime,
     ) -> None:  # fmt: skip
         self._page, self._context, self._now = page, context, now
-        self._at, self._began = _text(now), _text(began)
+        self._at, self._began, self._began_at = _text(now), _text(began), began
         self._ids = {external_id: (instance_id, version) for external_id, instance_id, version in returned}
         self.keys: list[str] = []
         self.new_attempts: list[tuple[Any, ...]] = []
@@ -214,7 +214,7 @@ class _Written:
 
     def _event(self, kind: str, run_id: str | None, data: dict[str, Any]) -> None:
         text = _json.encode({"occurred_at": self._now, **data}).decode()
-        self.events.append((kind, run_id, self._at, self._at, text))
+        self.events.append((kind, run_id, self._at, self._at, text, self._context.actor))
 
     def link(self, runs: dict[str, str]) -> None:
         """Links, their events, and the Runs' states: of a page that holds whole Runs."""
@@ -228,7 +228,8 @@ class _Written:
                     continue
                 new = True
                 link_id = _new_id(self._now)
-                row = (link_id, run_id, found[0], at, context.rule, at, at, context.actor, context.actor, 1, True)
+                actor = context.actor
+                row = (link_id, run_id, found[0], at, context.rule, key, at, at, actor, actor, 1, True)
                 self.links.append(row)
                 self._event(
                     "instance.linked",
@@ -244,7 +245,16 @@ class _Written:
             if not new:
                 self.quieted.append((quiet, run_id))
                 continue
-            started = min(o.started_at for o in members if o.started_at)
+            first = min((o for o in members if o.started_at), key=lambda o: (o.started_at, o.external_id))
+            started = first.started_at
+            because = {
+                "orchestration_instance_id": self._ids[first.external_id][0],
+                "engine": "jenkins",
+                "external_id": first.external_id,
+                "workflow": first.workflow,
+                "native_status": first.native_status,
+                "observed_at": self._began_at,
+            }
             self.started.append((_text(started), quiet, at, "rule:roll-up", run_id))
             self.events.append(
                 (
@@ -259,8 +269,10 @@ class _Written:
                             "automation_id": context.automation_id,
                             "correlation_id": key,
                             "attempt": 1,
+                            "because": because,
                         }
                     ).decode(),
+                    "rule:roll-up",
                 )
             )
 

@@ -6,28 +6,45 @@ The CLI comes here; so does any program that embeds runlink.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from runlink import config
+from runlink.application.plan import Pace
+from runlink.application.problems import suggestion
 from runlink.application.registry import Registered, register
 from runlink.application.rules import Rules
-from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, Settings
+from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, KeyHook, Settings
 from runlink.config import ConfigError
 from runlink.daemon import Daemon, EngineFeed, Progress
 from runlink.daemon.dispatch import Dispatch
 from runlink.daemon.relay import Relay
-from runlink.hosting import HostedAdapter, PluginHost, UnknownEngineType, build_adapter, check_options
+from runlink.hosting import (
+    HostedAdapter,
+    PluginHost,
+    SecretUnavailable,
+    UnknownEngineType,
+    build_adapter,
+    check_options,
+)
 from runlink.hosting.authentication import Authenticator, Door
 from runlink.hosting.secrets import resolve
-from runlink.spi import Receives, Watches
+from runlink.http import HttpServer, ServerRefused, Service, create_app
+from runlink.http.hooks import Hooks
+from runlink.spi import Receives, Refetches, Watches
 from runlink.store import SqlStore, open_store
 from runlink.store.daemon_lock import is_held
+
+log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 BACKFILL_DEADLINE_S = 86400.0
@@ -59,8 +76,15 @@ def load_plugins(settings: Settings | None = None, disabled: tuple[str, ...] = (
     return PluginHost.load(disabled=[*disabled, *off])
 
 
+def plugin_rows(plugins: PluginHost) -> list[dict[str, Any]]:
+    """Every plugin that was found: what each can do, and for a refused one why."""
+    names = ("name", "distribution", "version", "engine_types", "capabilities", "refused")
+    return [{name: getattr(plugin, name) for name in names} for plugin in plugins.plugins]
+
+
 def check_engines(settings: Settings, plugins: PluginHost) -> None:
-    """Raises ConfigError with every engine whose type nobody brings or whose keys its plugin does not accept."""
+    """Raises ConfigError with every engine whose type nobody brings or whose keys its plugin does not accept, and every
+    link rule that asks a plugin which cannot answer."""
     problems: list[str] = []
     for engine in settings.engines.values():
         try:
@@ -69,6 +93,12 @@ def check_engines(settings: Settings, plugins: PluginHost) -> None:
             problems.append(f"engines.{engine.name}.type: {error}")
             continue
         problems.extend(check_options(adapter_class, engine))
+    linkers = plugins.linkers
+    for index, rule in enumerate(settings.links):
+        for way in rule.keys:
+            if isinstance(way, KeyHook) and way.plugin.lower() not in linkers:
+                near = suggestion(way.plugin, linkers)
+                problems.append(f"links[{index}].run_key: no plugin {way.plugin!r} has the hook runlink_link{near}")
     if problems:
         raise ConfigError(problems, str(settings.path or "the configuration"))
 
@@ -79,6 +109,26 @@ def open_settings_store(settings: Settings, *, migrate: bool = True) -> SqlStore
     if settings.store_password is not None:
         url = config.with_password(url, resolve(settings.store_password, "store.password")[0])
     return open_store(url, migrate=migrate)
+
+
+@contextmanager
+def store_to_look_at(settings: Settings) -> Iterator[SqlStore]:
+    """The store as it is, without setting it up or upgrading it; an empty one for a SQLite file that is not there.
+
+    Raises SchemaMismatch for a store of an older program: an upgrade is a change.
+    """
+    path = settings.store_url.removeprefix("sqlite:///").partition("?")[0]
+    if settings.store_url.startswith("sqlite:///") and not Path(path).exists():
+        with tempfile.TemporaryDirectory(prefix="runlink-") as folder, closing(empty_store(Path(folder))) as store:
+            yield store
+        return
+    with closing(open_settings_store(settings, migrate=False)) as store:
+        yield store
+
+
+def empty_store(folder: Path) -> SqlStore:
+    """A new store in a folder."""
+    return open_store(f"sqlite:///{folder / 'empty.db'}")
 
 
 class _NotKept(Exception):  # takes a transaction back
@@ -104,6 +154,7 @@ class Runlink:
     plugins: PluginHost
     store: SqlStore
     now: Clock = utc_now
+    _doors: dict[str, Door] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def open(cls, path: Path | None = None, *, disabled: tuple[str, ...] = (), now: Clock = utc_now) -> Runlink:
@@ -131,13 +182,14 @@ class Runlink:
     def register(self, settings: Settings | None = None) -> Registered:
         """Makes the rows of engines and automations agree with the configuration."""
         wanted = settings or self.settings
-        return self.store.write(lambda uow: register(uow, wanted), actor="config", urgent=True)
+        linkers = self.plugins.linkers
+        return self.store.write(lambda uow: register(uow, wanted, linkers), actor="config", urgent=True)
 
     def rules(self) -> Rules:
         """The link rules, with the automations that exist, without registering anything."""
-        names = {rule.automation for rule in self.settings.links if rule.automation}
         with self.store.reading() as uow:
-            return Rules(self.settings.links, uow.ledger.automation_ids(names))
+            known = uow.ledger.automation_ids(self.settings.named_automations())
+        return Rules(self.settings.links, known, self.settings.automations, self.plugins.linkers)
 
     def build(self, settings: EngineSettings, since: datetime, backfill: bool) -> HostedAdapter:
         """The adapter of an engine."""
@@ -185,6 +237,15 @@ class Runlink:
         proposed = self.plugins.adapter_class(settings.type).default_poll_interval_s
         return settings.poll_interval_s or proposed or DEFAULT_POLL_INTERVAL_S
 
+    def paces(self) -> dict[str, Pace]:
+        """How each configured engine is asked, for an estimate of its requests."""
+        paces = {}
+        for name, settings in self.settings.engines.items():
+            adapter_class = self.plugins.adapter_class(settings.type)
+            requests = 1 + issubclass(adapter_class, Refetches)  # of a turn: the poll, and what it does not show
+            paces[name] = Pace(interval_s=self.interval_s(settings), requests_per_turn=requests)
+        return paces
+
     def relay(self, fence: int | None = None) -> Relay:
         """Hands events to the plugins that asked for them."""
         return Relay(self.store, self.plugins.event_subscribers, self.now, fence)
@@ -194,16 +255,18 @@ class Runlink:
         return Dispatch(self.store, self.settings.subscriptions, self.now, fence)
 
     def doors(self, registered: Registered) -> dict[str, Door]:
-        """Where each engine that may push comes in, by name. Raises SecretUnavailable."""
-        return {
-            name: Door(
-                registered.engines[name].id,
-                Authenticator(self.scheme(settings), settings.webhook, f"engines.{name}.webhook"),
-                settings.webhook.max_bytes,
-            )
-            for name, settings in self.settings.engines.items()
-            if settings.webhook is not None
-        }
+        """Where each engine that may push comes in, by name. One whose secret is not there stays shut, and is said."""
+        doors = {}
+        for name, settings in self.settings.engines.items():
+            if settings.webhook is None:
+                continue
+            try:
+                proof = Authenticator(self.scheme(settings), settings.webhook, f"engines.{name}.webhook")
+            except SecretUnavailable as error:
+                log.warning("%s: nothing can be pushed: %s", name, error)
+                continue
+            doors[name] = Door(registered.engines[name].id, proof, settings.webhook.max_bytes)
+        return doors
 
     def scheme(self, settings: EngineSettings) -> str:
         """How an engine's deliveries prove where they come from: what is configured, else what its adapter says."""
@@ -214,6 +277,7 @@ class Runlink:
     def daemon(self, registered: Registered, fence: int) -> Daemon:
         """The daemon for the present configuration."""
         feeds = self.feeds(registered, fence)
+        self._doors = self.doors(registered)
         return Daemon(
             self.store,
             self.settings,
@@ -225,6 +289,34 @@ class Runlink:
             dispatch=self.dispatch(fence),
         )
 
+    def server(self, daemon: Daemon) -> HttpServer | None:
+        """The server beside the daemon, answering; None when it is switched off. Raises ServerRefused."""
+        settings = self.settings.server
+        if not settings.enabled:
+            return None
+        with self.store.reading() as uow:
+            if not ip_address(settings.address[0]).is_loopback and not uow.access.has_valid(self.now()):
+                raise ServerRefused(
+                    f"server.listen: {settings.listen} is reached from other machines, and there is no token that "
+                    "could keep anybody out; make one with `runlink tokens create`"
+                )
+        server = HttpServer(settings)
+        service = Service(
+            store=self.store,
+            settings=settings,
+            now=self.now,
+            rules=lambda: daemon.rules,
+            feeds=daemon.health_rows,
+            plugins=self.plugin_rows,
+        )
+        hooks = Hooks(self.store, lambda: self._doors, now=self.now, stored=daemon.deliver_now)
+        server.start(create_app(service, more=lambda _endpoints, _threads: hooks.routes(), on_hub=server.on_hub))
+        return server
+
+    def plugin_rows(self) -> list[dict[str, Any]]:
+        """What was brought, a row for each plugin."""
+        return plugin_rows(self.plugins)
+
     def reload(self, daemon: Daemon, fence: int) -> list[str]:
         """Reads the file again and gives it to the daemon; returns what changed, a line each.
 
@@ -234,6 +326,7 @@ class Runlink:
         check_engines(settings, self.plugins)
         registered = self.register(settings)
         before, self.settings = self.settings, settings
+        self._doors = self.doors(registered)
         kept = {
             name: feed
             for name, feed in daemon.feeds.items()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+from runlink.application.policy import Policy
 from runlink.application.registry import register
 from runlink.application.settings import EngineSettings, LinkRule, Settings, Subscription
 from runlink.daemon import Daemon, EngineFeed
@@ -91,12 +93,14 @@ class Shelf:
 class World:
     """A store, engines by name with adapter classes given by the test, and a daemon over them."""
 
-    def __init__(self, store: SqlStore, links: tuple[LinkRule, ...] = ()) -> None:
+    def __init__(
+        self, store: SqlStore, links: tuple[LinkRule, ...] = (), automations: Mapping[str, Policy] | None = None
+    ) -> None:
         self.store = store
         self.now: Callable[[], datetime] = utc_now
         self.fence: int | None = None
         self.classes: dict[str, type[Adapter]] = {}
-        self.settings = Settings(store_url=str(store.url), links=links)
+        self.settings = Settings(store_url=str(store.url), links=links, automations=automations or {})
         self.feeds: dict[str, EngineFeed] = {}
         self.subscriptions: tuple[Subscription, ...] = ()
         self.subscribers: list[tuple[str, Callable[[Any], None]]] = []
@@ -113,7 +117,7 @@ class World:
         self.classes[name] = adapter_class
         engine_settings = EngineSettings(name=name, type="puppet", **fields)
         engines = {**self.settings.engines, name: engine_settings}
-        self.settings = Settings(store_url=self.settings.store_url, links=self.settings.links, engines=engines)
+        self.settings = replace(self.settings, engines=engines)
         registered = self.store.write(lambda uow: register(uow, self.settings), actor="config")
         self.rules = registered.rules
         self.feeds[name] = EngineFeed(

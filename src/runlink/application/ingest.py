@@ -281,8 +281,7 @@ class _Ingest:
         linking = Linking(
             ledger,
             self._rules,
-            engine_id=self._engine.id,
-            engine=self._engine.name,
+            engines=[self._engine],
             actor=actor,
             now=self._now,
             make_runs=not self._read.baseline,
@@ -293,8 +292,9 @@ class _Ingest:
         if replaced:
             heirs = ledger.tracked([after for _, after in replaced])
             linking.hand_down([tracked.instance for tracked in heirs.values()])
+        self._intake.quarantined.extend(failure.quarantined() for failure in linking.failures)
         if not self._read.baseline:
-            ledger.insert_events([*plan.events, *linking.events], self._now)
+            ledger.insert_events([*plan.events, *linking.events], self._now, actor)
         self._outcome.runs_changed += roll_up(self._uow, self._rules, linking.touched, self._now)
 
     def _replace(self, before: UUID, after: UUID, linking: Linking) -> None:
@@ -304,9 +304,12 @@ class _Ingest:
         if instance is not None:
             self._uow.orchestration_instances.delete(instance, at=self._now)
         for link in self._ledger.links_of([before]).get(before, ()):
+            if link.pinned:
+                linking.pin(after, link.run_id, linked=link.is_active)
+            elif link.is_active:
+                linking.attach(after, link.run_id, link.rule, link.key)
             if link.is_active:
                 self._uow.run_orchestrations.delete(link, at=self._now)
-                linking.attach(after, link.run_id, link.rule)
 
 
 def _active(row: Known | None) -> Known | None:

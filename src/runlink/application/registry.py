@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from runlink.application.ports import UnitOfWork
-from runlink.application.rules import Rules
+from runlink.application.rules import Linker, Rules
 from runlink.application.settings import EngineSettings, Settings
 from runlink.domain import Automation, Engine, ValidationError
 
@@ -21,12 +21,12 @@ class Registered:
     changes: tuple[str, ...] = field(default=())
 
 
-def register(uow: UnitOfWork, settings: Settings) -> Registered:
-    """Makes the rows agree with the configuration.
+def register(uow: UnitOfWork, settings: Settings, linkers: Mapping[str, Linker] | None = None) -> Registered:
+    """Makes the rows agree with the configuration; `linkers` are the plugins that rules may ask for keys.
 
     An engine that left the file is deactivated and its instances stay; one that comes back is the same row again, and
     `renamed_from` keeps the row under the new name. A changed type is refused with ValidationError: another product's
-    ids would be mixed with what is stored. Automations that rules name are made when they are missing.
+    ids would be mixed with what is stored. Automations that rules or policies name are made when they are missing.
     """
     changes: list[str] = []
     stored = {engine.name: engine for engine in _all_engines(uow)}
@@ -38,7 +38,7 @@ def register(uow: UnitOfWork, settings: Settings) -> Registered:
             uow.engines.delete(engine)
             changes.append(f"engine {name}: deactivated; its instances stay")
     known = _register_automations(uow, settings, changes)
-    return Registered(engines, Rules(settings.links, known), tuple(changes))
+    return Registered(engines, Rules(settings.links, known, settings.automations, linkers or {}), tuple(changes))
 
 
 def _all_engines(uow: UnitOfWork) -> Iterable[Engine]:
@@ -84,8 +84,8 @@ def _register_engine(uow: UnitOfWork, wanted: EngineSettings, stored: dict[str, 
 
 
 def _register_automations(uow: UnitOfWork, settings: Settings, changes: list[str]) -> dict[str, UUID]:
-    """The automations that rules name, by the name in the rule."""
-    names = {rule.automation: rule.automation.strip() for rule in settings.links if rule.automation}
+    """The automations that the configuration names, by the name as it is written there."""
+    names = {name: name.strip() for name in settings.named_automations()}
     known = uow.ledger.automation_ids(names.values())
     for name in dict.fromkeys(names.values()):
         if name not in known:

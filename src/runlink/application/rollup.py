@@ -1,19 +1,19 @@
-"""A Run's status from the instances that count for it. docs/reference/roll-up.md shows the table.
+"""Brings Runs up to date with their instances, in the transaction of the observation that caused it.
 
-`conclude` is the table, a pure function; `roll_up` applies it through the Run's own methods, in the transaction of the
-observation that caused it.
+What the instances say is `conclude`'s; here it goes through the Run's own methods. See docs/reference/roll-up.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from runlink.application.conclude import Conclusion, conclude
+from runlink.application.policy import Policy
 from runlink.application.ports import Linked, UnitOfWork
-from runlink.application.rules import Policy, Rules
-from runlink.domain import DomainEvent, ExecutionStatus, ItemExecution, Run, settle_executions
+from runlink.application.rules import Rules
+from runlink.domain import KEEP, DomainEvent, Evidence, ExecutionStatus, ItemExecution, Run, settle_executions
 
 ACTOR = "rule:roll-up"
 """Who a Run's transitions are written by. A Run that somebody else ended is left alone."""
@@ -21,117 +21,11 @@ ACTOR = "rule:roll-up"
 _S = ExecutionStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Conclusion:
-    """What a Run's instances say of it. `waiting` is why a Run without open instances does not complete yet."""
-
-    status: ExecutionStatus
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    reason: str | None = None
-    waiting: str | None = None
-
-
-def counting(linked: Sequence[Linked]) -> list[Linked]:
-    """The instances that count: all but those another one of the same workflow has replaced.
-
-    One replaces another of the same engine and workflow when it was begun after that one ended, and neither was
-    started by a parent (somebody ran it again); or when its parent replaced the other's parent. Children of one parent
-    never replace each other: they are parts of a fan-out.
-    """
-    by_name = {(one.engine, one.external_id): one for one in linked}
-    latest = _latest_begun(linked)
-    origins: dict[tuple[str, str], Linked | None] = {}
-    return [one for one in linked if not _is_replaced(_origin(one, by_name, origins), latest)]
-
-
-def _origin(
-    one: Linked, by_name: dict[tuple[str, str], Linked], origins: dict[tuple[str, str], Linked | None]
-) -> Linked | None:
-    """The first of its chain of linked parents; None where an engine tells of a circle."""
-    chain = []
-    here: Linked | None = one
-    while here is not None and (here.engine, here.external_id) not in origins:
-        chain.append(here)
-        origins[here.engine, here.external_id] = None  # until the end of the chain is found
-        parent = here.parent_external_id
-        here = None if parent is None else by_name.get((here.engine, parent))
-    origin = chain[-1] if here is None else origins[here.engine, here.external_id]
-    for link in chain:
-        origins[link.engine, link.external_id] = origin
-    return origin
-
-
-def _is_replaced(one: Linked | None, latest: dict[tuple[str, str | None], list[tuple[datetime, Linked]]]) -> bool:
-    if one is None or one.parent_external_id is not None or not _ended(one):
-        return False
-    over = one.finished_at or one.vanished_at
-    begun = next((at for at, whose in latest[one.engine, one.workflow] if whose is not one), None)
-    return over is not None and begun is not None and begun >= over
-
-
-def _latest_begun(linked: Sequence[Linked]) -> dict[tuple[str, str | None], list[tuple[datetime, Linked]]]:
-    """The two instances without a parent that were begun last, latest first, of each workflow."""
-    latest: dict[tuple[str, str | None], list[tuple[datetime, Linked]]] = {}
-    for one in linked:
-        begun = one.queued_at or one.started_at
-        if one.parent_external_id is None:
-            two = latest.setdefault((one.engine, one.workflow), [])
-            if begun is not None:
-                two.append((begun, one))
-                two.sort(key=lambda pair: pair[0], reverse=True)
-                del two[2:]
-    return latest
-
-
-def _ended(one: Linked) -> bool:
-    return one.status.is_ended or one.vanished_at is not None
-
-
-def conclude(linked: Sequence[Linked], policy: Policy, *, quiet_over: bool) -> Conclusion | None:
-    """The truth table; None when no instance counts. `quiet_over` says whether the quiet time has passed."""
-    if not linked:
-        return None
-    count = counting(linked)
-    started_at = min((one.started_at for one in linked if one.started_at is not None), default=None)
-    if any(not _ended(one) for one in count):
-        begun = started_at is not None or any(one.status not in (_S.PENDING, _S.CANCELLED) for one in linked)
-        return Conclusion(_S.PROCESSING if begun else _S.PENDING, started_at)
-    finished_at = max((at for one in count if (at := one.finished_at or one.vanished_at) is not None), default=None)
-    failed = [one for one in count if one.status is _S.FAILED and one.vanished_at is None]
-    vanished = [one for one in count if one.vanished_at is not None and not one.status.is_ended]
-    cancelled = [one for one in count if one.status is _S.CANCELLED]
-    if failed or vanished:
-        return Conclusion(_S.FAILED, started_at, finished_at, _why(failed or vanished, len(failed) + len(vanished)))
-    if cancelled:
-        return Conclusion(_S.CANCELLED, started_at, finished_at, _why(cancelled, len(cancelled)))
-    missing = policy.missing([one.workflow for one in count])
-    if missing:
-        return Conclusion(_S.PROCESSING, started_at, waiting=f"expects {', '.join(missing)}")
-    if not policy.expected and not quiet_over:
-        return Conclusion(_S.PROCESSING, started_at, waiting=f"quiet for {policy.quiet_s:g} s")
-    return Conclusion(_S.COMPLETED, started_at, finished_at)
-
-
-def _why(ones: Sequence[Linked], count: int) -> str:
-    """One line: what ended it, and how. A parent that failed for its child's sake is not the reason."""
-    parents = {(one.engine, one.parent_external_id) for one in ones}
-    roots = [one for one in ones if (one.engine, one.external_id) not in parents] or ones
-    first = min(roots, key=lambda one: (one.finished_at is None, str(one.finished_at), one.external_id))
-    if first.vanished_at is not None:
-        how = f"vanished; last seen {first.native_status or first.status}"
-    else:
-        how = first.native_status or str(first.status)
-    step = f" in step {first.failed_step!r}" if first.failed_step else ""
-    message = f": {first.message}" if first.message else ""
-    more = f" (and {count - 1} more)" if count > 1 else ""
-    return f"{first.engine} {first.workflow} {first.external_id} {how}{step}{message}{more}"
-
-
 def roll_up(uow: UnitOfWork, rules: Rules, run_ids: Iterable[UUID], now: datetime, *, quiet_over: bool = False) -> int:
     """Brings these Runs up to date with their instances; returns how many changed.
 
     Locks them in order of id for the rest of the transaction, so that two feeds of one Run wait for each other.
+    `quiet_over`: there is no news, but their waiting time is over.
     """
     ids = sorted(set(run_ids))
     if not ids:
@@ -144,56 +38,93 @@ def roll_up(uow: UnitOfWork, rules: Rules, run_ids: Iterable[UUID], now: datetim
     quiet: list[tuple[UUID, datetime | None]] = []
     events: list[DomainEvent] = []
     for run in runs:
-        policy = rules.policy(run.automation_id)
-        # a completed Run need not wait again because something was added to an instance that had completed
-        over = quiet_over or run.status is _S.COMPLETED
-        conclusion = conclude(linked.get(run.id, []), policy, quiet_over=over)
-        if conclusion is None or _ended_by_hand(run):
-            quiet.append((run.id, None))
-            continue
-        if apply(run, conclusion, now):
+        conclusion = due(run, linked.get(run.id, []), rules.policy(run.automation_id), quiet_over=quiet_over)
+        wait_s = conclusion.wait_s if conclusion is not None else None
+        quiet.append((run.id, None if wait_s is None else now + timedelta(seconds=wait_s)))
+        moved = conclusion is not None and apply(run, conclusion, now)
+        heard = not quiet_over and run.hear(now)
+        if moved or heard:
             changed.append(run)
             events.extend(run.pull_events())
-        waits = conclusion.waiting is not None and not policy.expected
-        quiet.append((run.id, now + timedelta(seconds=policy.quiet_s) if waits else None))
     uow.ledger.update_runs(changed, ACTOR)
     uow.ledger.set_quiet(quiet)
-    uow.ledger.insert_events(events, now)
+    uow.ledger.insert_events(events, now, ACTOR)
     for run in changed:
         if run.status in (_S.FAILED, _S.CANCELLED):
-            _settle(uow, run)
+            settle(uow, run)
     return len(changed)
 
 
-def _ended_by_hand(run: Run) -> bool:
-    return run.status.is_ended and run.updated_by != ACTOR
+def due(run: Run, linked: Sequence[Linked], policy: Policy, *, quiet_over: bool) -> Conclusion | None:
+    """What is to become of a Run; None to leave it alone."""
+    conclusion = conclude(linked, policy, quiet_over=quiet_over)
+    if conclusion is None or not run.status.is_ended:
+        return conclusion
+    if run.updated_by != ACTOR:
+        return None
+    if conclusion.wait_s is not None:  # for the end that it has come to already it need not wait again
+        final = conclude(linked, policy, quiet_over=True)
+        conclusion = final if final is not None and final.status is run.status else conclusion
+    return None if policy.on_reopen == "keep" and conclusion.status is not run.status else conclusion
 
 
 def apply(run: Run, conclusion: Conclusion, now: datetime) -> bool:
     """Moves a Run to what was concluded, through its own transitions; False when it is there already."""
-    target = conclusion.status
+    target, because = conclusion.status, evidence(conclusion.because)
     if target is run.status:
-        restated = target in (_S.FAILED, _S.CANCELLED)
-        return restated and run.restate(conclusion.reason, finished_at=conclusion.finished_at, at=now)
+        return _restate(run, conclusion, now)
     if target is _S.PENDING:
         return False
     if run.status.is_ended:
-        first_start = run.started_at or conclusion.started_at
-        run.reopen(run.attempt + 1, at=now)
-        run.started_at = first_start or run.started_at
+        run.reopen(run.attempt + 1, at=now, because=because)
     elif run.status is _S.PENDING and (target is not _S.CANCELLED or conclusion.started_at is not None):
-        run.start(at=conclusion.started_at or now)
+        run.start(at=conclusion.started_at or now, because=evidence(conclusion.first) or because)
     at = conclusion.finished_at or now
     if target is _S.COMPLETED:
-        run.complete(at=at)
+        run.complete(at=at, because=because)
     elif target is _S.FAILED:
-        run.fail(conclusion.reason, at=at)
+        run.fail(conclusion.reason, at=at, because=because)
     elif target is _S.CANCELLED:
-        run.cancel(conclusion.reason, at=at)
+        run.cancel(conclusion.reason, at=at, because=because)
+    run.started_at = _earlier_start(run, conclusion) or run.started_at
     return True
 
 
-def _settle(uow: UnitOfWork, run: Run) -> None:
+def _earlier_start(run: Run, conclusion: Conclusion) -> datetime | None:
+    """The start, where the Run has one and it was earlier than is known: an engine that is read later may tell so. A
+    later one is that of another try."""
+    if run.started_at is None or conclusion.started_at is None:
+        return None
+    return min(run.started_at, conclusion.started_at)
+
+
+def _restate(run: Run, conclusion: Conclusion, now: datetime) -> bool:
+    """The same status, perhaps told better."""
+    has_reason = run.status in (_S.FAILED, _S.CANCELLED)
+    return run.restate(
+        reason=conclusion.reason if has_reason else KEEP,
+        started_at=_earlier_start(run, conclusion),
+        finished_at=conclusion.finished_at if run.status.is_ended else None,
+        at=now,
+    )
+
+
+def evidence(one: Linked | None) -> Evidence | None:
+    """An instance as the evidence of an event."""
+    if one is None or one.instance_id is None:
+        return None
+    return Evidence(
+        orchestration_instance_id=one.instance_id,
+        engine=one.engine,
+        external_id=one.external_id,
+        workflow=one.workflow,
+        native_status=one.native_status,
+        observed_at=one.observed_at,
+    )
+
+
+def settle(uow: UnitOfWork, run: Run) -> None:
+    """What an ended Run does to its open batch and item executions (RUN_END_EFFECT)."""
     batches, items = uow.ledger.open_executions(run.id)
     for execution in settle_executions(run, batches, items, at=run.finished_at):
         if isinstance(execution, ItemExecution):

@@ -1,16 +1,19 @@
-"""Runs that are made and linked by people and programs, and Runs whose quiet time is over."""
+"""Runs that are made, moved and linked by people and programs; Runs whose quiet time is over, and silent ones."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 from uuid import UUID
 
 from runlink.application.errors import Missing
 from runlink.application.link import Linking
-from runlink.application.ports import UnitOfWork
-from runlink.application.rollup import roll_up
+from runlink.application.ports import RunTimes, UnitOfWork
+from runlink.application.problems import suggestion
+from runlink.application.rollup import roll_up, settle
 from runlink.application.rules import Rules
-from runlink.domain import Engine, OrchestrationInstance, Run, RunOrchestration
+from runlink.application.settings import Settings
+from runlink.domain import Automation, Run, RunOrchestration, ValidationError
 
 
 def create_run(
@@ -22,49 +25,115 @@ def create_run(
     uow.ledger.lock_automations([automation_id])
     run = Run(automation_id=automation_id, correlation_id=correlation_id, created_at=now)
     uow.runs.add(run)
-    keys = {str(run.id): run.id}
-    if correlation_id:
-        keys[correlation_id] = run.id
-    waiting = uow.ledger.take_waiting(automation_id, list(keys))
-    tracked = uow.ledger.tracked(list({row.instance_id for row in waiting}))
-    by_engine: dict[UUID, list[OrchestrationInstance]] = {}
-    for row in tracked.values():
-        by_engine.setdefault(row.instance.engine_id, []).append(row.instance)
-    for engine_id, instances in by_engine.items():
-        linking = _linking(uow, rules, _engine(uow, engine_id), now)
-        linking.link([], instances)
-        _follow(uow, rules, linking, now)
+    times = RunTimes(run.id, run.created_at, None)
+    linking = _linking(uow, rules, now)
+    linking.adopt(automation_id, {str(run.id): times} | ({correlation_id: times} if correlation_id else {}))
+    _follow(uow, rules, linking, now)
     return uow.runs.get(run.id) or run
 
 
+def create_run_of(
+    uow: UnitOfWork, settings: Settings, automation: str, *, correlation_id: str | None = None, now: datetime
+) -> Run:
+    """A new Run of the automation with this name or id; one that the configuration names is made when it is missing.
+
+    Raises Missing for any other.
+    """
+    named = settings.named_automations()
+    known = uow.ledger.automation_ids({*named, automation})
+    if automation in named and automation not in known:
+        made = Automation(name=automation)
+        uow.automations.add(made)
+        known[automation] = made.id
+    chosen = known[automation] if automation in known else find_automation(uow, automation).id
+    rules = Rules(settings.links, known, settings.automations)
+    return create_run(uow, rules, chosen, correlation_id=correlation_id, now=now)
+
+
+def find_automation(uow: UnitOfWork, text: str) -> Automation:
+    """An active automation by its name or id. Raises Missing, with the nearest name."""
+    found = uow.automations.list(name=text, limit=1)
+    wanted = _as_id(text)
+    by_id = uow.automations.get(wanted) if wanted is not None and not found else None
+    if found or by_id is not None:
+        return found[0] if found else by_id  # type: ignore[return-value]
+    near = suggestion(text, (known.name for known in uow.automations.list(limit=1000)))
+    raise Missing(f"no automation is called {text!r}{near}; `runlink automations create` makes one")
+
+
+def find_run(uow: UnitOfWork, text: str, automation: str | None = None) -> UUID:
+    """A Run by its id or its correlation id. Raises Missing, and ValidationError where several have that key."""
+    found = _as_id(text)
+    if found is not None and uow.runs.get(found) is not None:
+        return found
+    rows = uow.reports.runs(correlation_id=text, automation=automation, limit=10)
+    if not rows:
+        raise Missing(f"no run has the id or correlation id {text!r}; see `runlink runs list`")
+    if len(rows) > 1:
+        choice = "".join(f"\n  {row['id']}  {row['automation']}  {row['status']}" for row in rows)
+        raise ValidationError(f"more than one run has the id or correlation id {text!r}; give the id:{choice}")
+    only: UUID = rows[0]["id"]
+    return only
+
+
+class Move(StrEnum):
+    """What a person or a program may do to a Run."""
+
+    START = "start"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    REOPEN = "reopen"
+
+
+def move_run(
+    uow: UnitOfWork, rules: Rules, run_id: UUID, move: Move, *, reason: str | None = None, now: datetime
+) -> Run:
+    """Moves a Run by hand. One that is ended so is left alone by its instances; REOPEN hands it back to them.
+
+    `reason` goes with FAIL and CANCEL. Raises Missing, InvalidStateError, and ValidationError for a reason elsewhere.
+    """
+    if reason is not None and move not in (Move.FAIL, Move.CANCEL):
+        raise ValidationError(f"a reason goes with fail and cancel, not with {move}; leave it out")
+    found = uow.ledger.lock_runs([run_id])
+    if not found:
+        raise Missing(f"no run has the id {run_id}; see `runlink runs list`")
+    run = found[0]
+    if move is Move.REOPEN:
+        run.reopen(run.attempt + 1, at=now)
+    elif move in (Move.FAIL, Move.CANCEL):
+        getattr(run, move.value)(reason, at=now)
+    else:
+        getattr(run, move.value)(at=now)
+    uow.runs.update(run)
+    if run.status.is_ended:
+        settle(uow, run)
+    roll_up(uow, rules, [run_id], now)
+    return uow.runs.get(run_id) or run
+
+
 def link(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now: datetime) -> RunOrchestration:
-    """Links by hand; a link that was taken off is the same row again. What the instance started follows the rules."""
+    """Links by hand, so that no rule takes it off; a link that was taken off is the same row again. What the instance
+    started follows the rules."""
     run, tracked = uow.runs.get(run_id), uow.ledger.tracked([instance_id]).get(instance_id)
     if run is None or tracked is None:
         raise Missing(f"no {'run' if run is None else 'instance'} has the id {run_id if run is None else instance_id}")
-    instance = tracked.instance
-    found = uow.run_orchestrations.list(run_id=run_id, orchestration_instance_id=instance_id, include_inactive=True)
-    if found:
-        tie = found[0]
-        uow.run_orchestrations.restore(tie, at=now)
-    else:
-        tie = RunOrchestration.attach(run_id=run_id, orchestration_instance_id=instance_id, at=now, by=uow.actor)
-        uow.run_orchestrations.add(tie)
-    linking = _linking(uow, rules, _engine(uow, instance.engine_id), now)
-    linking.hand_down([instance])
-    linking.touched.add(run_id)
+    linking = _linking(uow, rules, now)
+    tie = linking.pin(instance_id, run_id, linked=True)
+    linking.hand_down([tracked.instance])
     _follow(uow, rules, linking, now)
     return tie
 
 
 def unlink(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now: datetime) -> RunOrchestration:
-    """Takes a link off by hand; no rule puts it back."""
-    found = uow.run_orchestrations.list(run_id=run_id, orchestration_instance_id=instance_id)
-    if not found:
+    """Takes a link off by hand; no rule puts it back. What the instance started keeps its own."""
+    if not uow.run_orchestrations.list(run_id=run_id, orchestration_instance_id=instance_id):
         raise Missing(f"instance {instance_id} is not linked to run {run_id}")
-    uow.run_orchestrations.delete(found[0], at=now)
-    roll_up(uow, rules, [run_id], now)
-    return found[0]
+    linking = _linking(uow, rules, now)
+    tie = linking.pin(instance_id, run_id, linked=False)
+    linking.hand_down([])
+    _follow(uow, rules, linking, now)
+    return tie
 
 
 def end_quiet_runs(uow: UnitOfWork, rules: Rules, now: datetime, *, limit: int = 200) -> int:
@@ -74,19 +143,30 @@ def end_quiet_runs(uow: UnitOfWork, rules: Rules, now: datetime, *, limit: int =
     return len(due)
 
 
-def _engine(uow: UnitOfWork, engine_id: UUID) -> Engine:
-    engine = uow.engines.get(engine_id)
-    if engine is None:
-        raise Missing(f"no engine has the id {engine_id}")
-    return engine
+def flag_silent_runs(uow: UnitOfWork, rules: Rules, now: datetime, *, limit: int = 200) -> int:
+    """Flags open Runs of which nothing was learnt for as long as their policy allows; returns how many."""
+    flagged = []
+    for automation_id, silent_after_s in rules.silence_limits().items():
+        since = now - timedelta(seconds=silent_after_s)
+        for run, last_news_at in uow.ledger.silent_runs(automation_id, since, limit):
+            run.flag_silent(last_news_at, at=now)
+            flagged.append(run)
+    uow.ledger.update_runs(flagged, uow.actor)
+    uow.ledger.insert_events([event for run in flagged for event in run.pull_events()], now, uow.actor)
+    return len(flagged)
 
 
-def _linking(uow: UnitOfWork, rules: Rules, engine: Engine, now: datetime) -> Linking:
-    return Linking(
-        uow.ledger, rules, engine_id=engine.id, engine=engine.name, actor=uow.actor, now=now, make_runs=False
-    )
+def _as_id(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _linking(uow: UnitOfWork, rules: Rules, now: datetime) -> Linking:
+    return Linking(uow.ledger, rules, actor=uow.actor, now=now, make_runs=False)
 
 
 def _follow(uow: UnitOfWork, rules: Rules, linking: Linking, now: datetime) -> None:
-    uow.ledger.insert_events(linking.events, now)
+    uow.ledger.insert_events(linking.events, now, uow.actor)
     roll_up(uow, rules, linking.touched, now)

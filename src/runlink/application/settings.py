@@ -5,8 +5,11 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
+
+from runlink.application.policy import Policy
 
 DEFAULT_POLL_INTERVAL_S: Final = 15.0
 SCHEMES: Final = ("github", "gitlab", "standard-webhooks", "bearer", "basic")
@@ -79,33 +82,117 @@ class EngineSettings:
         )
 
 
+Patterns = str | tuple[str, ...]
+"""One shell-style pattern, case sensitive, or several of which one must match."""
+
+
+def matches_any(text: str, patterns: Patterns) -> bool:
+    """Whether one of the patterns matches."""
+    if isinstance(patterns, str):
+        return fnmatch.fnmatchcase(text, patterns)
+    return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyTemplate:
+    """A key put together of several values: text with JMESPaths in braces."""
+
+    template: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyHook:
+    """A key that a plugin finds, by its hook `runlink_link`."""
+
+    plugin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """How a Run that a rule makes is filled in, by templates over the observation and `{key}`."""
+
+    correlation_id: str = "{key}"
+    created_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParentRule:
+    """How an instance of another engine (or of the same) is known to have started this one: by a value both have.
+
+    match    JMESPath over this instance
+    other    JMESPath over the parent, `with` in the file
+    engine, type, workflow   patterns over the parent
+    """
+
+    match: str
+    other: str = "external_id"
+    engine: Patterns = "*"
+    type: Patterns = "*"
+    workflow: Patterns = "*"
+
+    def selects(self, engine: str, type_: str, workflow: str) -> bool:
+        """Whether an instance can be such a parent."""
+        named = matches_any(engine, self.engine) and matches_any(workflow, self.workflow)
+        return named and matches_any(type_.lower(), self.type)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LinkRule:
-    """One `[[links]]` table: which Runs an observed instance belongs to.
+    """One `[[links]]` table: which Runs an observed instance belongs to. docs/reference/linking.md has the meaning.
 
     name         how the rule is called in links and explanations (default: `links[N]`)
-    engine, workflow   shell-style patterns over engine name and workflow path
+    engine, type, workflow   patterns over engine name, engine type and workflow path
+    labels       label -> patterns; each must be there and match
+    attempt      "any", "first" or "later": only while the instance is in such an attempt
     automation   the Automation whose Runs are meant; created when it is missing
-    run_key      JMESPath over the observation; its value is a Run's id or correlation_id
+    run_key      JMESPath over the observation, or several ways in order; its value is a Run's id or correlation_id
+    within_s     the instance began within so many seconds of the Run's making or start
     create_run   make a Run when no Run has this key
-    inherit      "parent": belongs to the Runs of the instance that started it
-    expected     workflow patterns that must each have completed before the Run has
-    quiet_s      without `expected`: how long after the last end the Run waits for more, in seconds
+    inherit      "parent": belongs to the Runs of the instance that started it, as the engine tells
+    parent       belongs to the Runs of the instance that a shared value shows to be its parent
+    stop         whether the rules below are left out for what this one selects; None: not said
     """
 
     name: str
-    engine: str = "*"
-    workflow: str = "*"
+    engine: Patterns = "*"
+    type: Patterns = "*"
+    workflow: Patterns = "*"
+    labels: Mapping[str, Patterns] = field(default_factory=dict)
+    attempt: str = "any"
     automation: str | None = None
-    run_key: str | None = None
-    create_run: bool = False
+    run_key: str | tuple[str | KeyTemplate | KeyHook, ...] | None = None
+    within_s: float | None = None
+    create_run: bool | NewRun = False
     inherit: str | None = None
-    expected: tuple[str, ...] = ()
-    quiet_s: float = 30.0
+    parent: ParentRule | None = None
+    stop: bool | None = None
 
-    def matches(self, engine: str, workflow: str) -> bool:
+    @property
+    def inherits(self) -> bool:
+        """Whether it hands Runs down from parents, of whichever engine."""
+        return self.inherit is not None or self.parent is not None
+
+    @property
+    def keys(self) -> tuple[str | KeyTemplate | KeyHook, ...]:
+        """The ways to a key, in order."""
+        if self.run_key is None:
+            return ()
+        return (self.run_key,) if isinstance(self.run_key, str) else self.run_key
+
+    def matches(self, engine: str, type_: str, workflow: str) -> bool:
         """Whether the patterns select a workflow of an engine."""
-        return fnmatch.fnmatchcase(engine, self.engine) and fnmatch.fnmatchcase(workflow, self.workflow)
+        named = matches_any(engine, self.engine) and matches_any(workflow, self.workflow)
+        return named and (self.type == "*" or matches_any(type_.lower(), self.type))
+
+    def fits(self, labels: Mapping[str, str] | None, attempt: int) -> bool:
+        """Whether labels and attempt, which differ from instance to instance, are such as it asks for."""
+        if self.attempt != "any" and (self.attempt == "first") != (attempt <= 1):
+            return False
+        for name, patterns in self.labels.items():
+            value = (labels or {}).get(name)
+            if value is None or not matches_any(str(value), patterns):
+                return False
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +228,41 @@ class Retention:
     quarantine_days: float = 30.0
     deliveries_days: float = 14.0
     dead_deliveries_days: float = 90.0
+    audit_days: float = 365.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """The `[server]` table.
+
+    listen            ADDRESS:PORT; port 0 leaves the choice to the system
+    public_url        what people and engines call it by, where that is another address: a proxy's
+    trusted_proxies   addresses and networks whose X-Forwarded-For and X-Forwarded-Proto are believed
+    auth              "required", or "local": on loopback, reading is free for whoever is on this machine
+    requests_per_minute   of one token, or of one address without; twice as many may come at once
+    """
+
+    enabled: bool = True
+    listen: str = "127.0.0.1:8765"
+    public_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    auth: str = "local"
+    session_ttl_s: float = 43200.0
+    requests_per_minute: int = 1200
+    max_body_bytes: int = 1 << 20
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is reached from this machine alone, as far as is known: no other address, nobody in between."""
+        return ip_address(self.address[0]).is_loopback and not self.public_url and not self.trusted_proxies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +276,13 @@ class Settings:
     store_password: Secret | None = None
     engines: Mapping[str, EngineSettings] = field(default_factory=dict)
     links: tuple[LinkRule, ...] = ()
+    automations: Mapping[str, Policy] = field(default_factory=dict)
     subscriptions: tuple[Subscription, ...] = ()
     retention: Retention = field(default_factory=Retention)
+    server: ServerSettings = field(default_factory=ServerSettings)
     disabled_plugins: frozenset[str] = frozenset()
     path: Path | None = None
+
+    def named_automations(self) -> list[str]:
+        """The automations that rules and policies name, each once."""
+        return list(dict.fromkeys([*self.automations, *(rule.automation for rule in self.links if rule.automation)]))

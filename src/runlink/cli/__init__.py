@@ -14,14 +14,19 @@ from typing import Annotated
 import typer
 
 from runlink.cli import (
+    access,
     db,
     deliveries,
+    doctor,
     engines,
     executions,
+    inbox,
     init,
     instances,
     links,
+    plan,
     plugins,
+    relink,
     runs,
     serve,
     status,
@@ -44,9 +49,27 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    init, validate, serve, sync, status, engines, instances, runs, links, work, executions, deliveries, subscriptions,
-    plugins, db,
-):  # fmt: skip
+    init,
+    validate,
+    doctor,
+    plan,
+    serve,
+    sync,
+    status,
+    engines,
+    instances,
+    runs,
+    inbox,
+    links,
+    relink,
+    work,
+    executions,
+    deliveries,
+    subscriptions,
+    plugins,
+    access,
+    db,
+):
     module.register(app)
 
 

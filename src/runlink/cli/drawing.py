@@ -16,14 +16,22 @@ Facts = Mapping[str, Any]
 def draw_run(told: Facts) -> Tree:
     """The explanation of a Run, as `runlink.application.explain` gives it."""
     tree = Tree(_line("Run ", _bold(told["id"]), "  ", _bold(told["automation"])))
+    if told["as_of"] is not None:
+        tree.add(_line("as it was known at ", when(told["as_of"])))
     tree.add(_line(_status(told), _tries(told), _key(told)))
     tree.add(_line("created ", when(told["created_at"]), _times(told)))
     for title, text in (("why", told["error_summary"]), ("cancelled because", told["cancellation_reason"])):
         if text:
             tree.add(_line(f"{title}: ", Text(clean(str(text)), style="bold red")))
+    if told["silent_since"]:
+        tree.add(_line("silent: nothing was learnt of it since ", when(told["silent_since"])))
     if told["waiting"]:
         tree.add(_line("waiting: ", told["waiting"]))
     tree.add(_line("completes when ", _policy(told["policy"])))
+    _branch(tree, "statuses", (_change(one) for one in told["statuses"]))
+    _branch(
+        tree, "items", (_line(shown(one["count"]), " ", one["status"], " in ", one["batch"]) for one in told["items"])
+    )
     instances = tree.add(_line(_bold(f"instances ({len(told['instances'])})")))
     for row in told["instances"]:
         instances.add(draw_instance(row))
@@ -100,9 +108,30 @@ def _times(row: Facts) -> str:
 
 
 def _policy(policy: Facts) -> str:
+    if policy["complete"] == "by-hand":
+        return "somebody says so"
     if policy["expected"]:
         return f"each of {', '.join(policy['expected'])} has completed"
     return f"every linked instance has ended and {took(policy['quiet_s'])} have passed"
+
+
+def _change(change: Facts) -> Text:
+    """A status of the Run: when it came about, when that was learnt and how, and from what it was concluded."""
+    text = Text(f"{when(change['occurred_at'])}  ")
+    text.append(_status(change))
+    text.append(_tries(change))
+    because = change["because"]
+    if because is None:
+        return text.append(clean(f"  by {change['actor'] or 'hand'}{_why(change)}"))
+    told = (
+        f"{because['engine']} {because['workflow']} {because['external_id']} {because['native_status'] or ''}".rstrip()
+    )
+    learnt = f"; learnt {when(because['recorded_at'])} by {because['feed']}" if because["feed"] else ""
+    return text.append(clean(f"  because of {told}{learnt}"))
+
+
+def _why(change: Facts) -> str:
+    return f": {change['reason']}" if change["reason"] else ""
 
 
 def _started_by(row: Facts) -> str:
@@ -110,7 +139,9 @@ def _started_by(row: Facts) -> str:
 
 
 def _maker(link: Facts) -> str:
-    return f"rule {link['rule']!r}" if link["rule"] else f"{link['created_by'] or 'hand'}"
+    if not link["rule"]:
+        return f"{link['created_by'] or 'hand'}"
+    return f"rule {link['rule']!r}" + (f", which found {link['key']!r}" if link["key"] else "")
 
 
 def _link(link: Facts) -> Text:

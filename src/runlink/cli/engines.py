@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +13,6 @@ from runlink.cli.output import Output
 
 if TYPE_CHECKING:
     from runlink.application.settings import EngineSettings, Settings
-    from runlink.hosting import HostedAdapter, PluginHost
 
 app = typer.Typer(help="The engines.", no_args_is_help=True)
 
@@ -76,6 +73,7 @@ def check(
     Exit code 3 when some engines failed, 1 when all did.
     """
     from runlink import bootstrap
+    from runlink.hosting.checking import check_engines
 
     settings = session.settings_of(context)
     host = bootstrap.load_plugins(settings, session.given(context).disabled)
@@ -84,7 +82,7 @@ def check(
     if not chosen:
         output.say("no engine is configured")
         return
-    rows = _test_all(chosen, host, timeout_s)
+    rows = check_engines(chosen, host, timeout_s=timeout_s, now=session.now)
     columns: dict[str, output.Cell] = {
         "engine": "engine",
         "state": lambda row: "ok" if row["ok"] else "failed",
@@ -115,68 +113,3 @@ def unknown_engine(name: str, known: Iterable[str]) -> typer.BadParameter:
     names = list(known)
     there = ", ".join(names) or "none"
     return typer.BadParameter(f"no engine is called {name!r}{suggestion(name, names)}; configured: {there}")
-
-
-def _test_all(chosen: Sequence[EngineSettings], host: PluginHost, timeout_s: float) -> list[dict[str, Any]]:
-    tests = [_Test(engine, host, timeout_s) for engine in chosen]
-    until = time.monotonic() + timeout_s + 1.0
-    for one in tests:
-        one.start()
-    for one in tests:
-        one.join(max(0.0, until - time.monotonic()))
-    return [one.result() for one in tests]
-
-
-class _Test(threading.Thread):
-    """One engine's check, on a thread that nobody waits for longer than its time."""
-
-    def __init__(self, engine: EngineSettings, host: PluginHost, timeout_s: float) -> None:
-        super().__init__(daemon=True)
-        self._engine = engine
-        self._host = host
-        self._timeout_s = timeout_s
-        self._hosted: HostedAdapter | None = None
-        self._found: dict[str, Any] = {}
-        self._started_at = time.monotonic()
-
-    def run(self) -> None:
-        try:
-            self._check()
-        except BaseException as error:  # noqa: BLE001 - plugin code
-            self._found = {"error": self._text(error), "duration_s": time.monotonic() - self._started_at}
-        finally:
-            if self._hosted is not None:
-                self._hosted.close()
-
-    def _check(self) -> None:
-        from runlink.hosting import build_adapter
-        from runlink.spi import EngineInfo
-
-        adapter_class = self._host.adapter_class(self._engine.type)
-        self._hosted = build_adapter(adapter_class, self._engine, now=session.now, since=session.now())
-        self._hosted.guard.begin_turn(self._started_at + self._timeout_s)
-        info = self._hosted.adapter.check()
-        if not isinstance(info, EngineInfo):
-            raise TypeError(f"check() gave {type(info).__name__} where an EngineInfo belongs")
-        self._found = {
-            "ok": True,
-            "product": info.product,
-            "version": info.version,
-            "warnings": [self._hosted.redact(warning) for warning in info.warnings],
-            "duration_s": time.monotonic() - self._started_at,
-        }
-
-    def result(self) -> dict[str, Any]:
-        """What is known now; a check that is still running has failed."""
-        nothing: dict[str, Any] = {"ok": False, "product": None, "version": None, "warnings": []}
-        hung = {"error": f"no answer for {self._timeout_s:g} s", "duration_s": self._timeout_s}
-        return {"engine": self._engine.name, **nothing, "error": None, **(self._found or hung)}
-
-    def _text(self, error: BaseException) -> str:
-        from runlink.hosting import HostingError
-        from runlink.hosting.hosted import one_line
-        from runlink.spi import AdapterError
-
-        ours = isinstance(error, AdapterError | HostingError)
-        text = " ".join(str(error).split()) if ours else f"a bug of the adapter: {one_line(error)}"
-        return self._hosted.redact(text) if self._hosted is not None else text

@@ -13,6 +13,7 @@ def report(error: Exception) -> int:
     from runlink.config import ConfigError
     from runlink.domain import DomainError
     from runlink.hosting import AdapterFault, HostingError, SecretUnavailable
+    from runlink.http.server import ServerRefused
     from runlink.spi import AdapterError
     from runlink.store import StoreError, outage
 
@@ -22,7 +23,7 @@ def report(error: Exception) -> int:
     if isinstance(error, HostingError):
         complain(str(error))
         return 1 if isinstance(error, AdapterFault) else 2
-    if isinstance(error, DomainError | StoreError | AdapterError):
+    if isinstance(error, DomainError | StoreError | AdapterError | ServerRefused):
         complain(str(error))
         return 1
     if (trouble := outage(error)) is not None:

@@ -105,7 +105,7 @@ def show(
         row = uow.reports.instances(instance_id=found, limit=1)[0]
         for name in ("attempts", "steps", "observations"):
             row[name] = _without_key(getattr(uow.reports, name)([found]))
-        names = ("run_id", "rule", "attached_at", "created_by", "is_active")
+        names = ("run_id", "rule", "key", "pinned", "attached_at", "created_by", "is_active")
         row["links"] = [{name: link[name] for name in names} for link in uow.reports.links(instance_id=found)]
     if form is Output.JSON:
         output.write_json(row)

@@ -11,6 +11,7 @@ from runlink.cli import lookup, output, session
 from runlink.cli.options import EngineOption
 
 if TYPE_CHECKING:
+    from runlink.bootstrap import Runlink
     from runlink.store import SqlUnitOfWork
 
 RunArgument = Annotated[str, typer.Argument(help="The Run's id or correlation id.")]
@@ -24,26 +25,49 @@ def register(main: typer.Typer) -> None:
 
 
 def link(context: typer.Context, run: RunArgument, instance: InstanceArgument, engine: EngineOption = None) -> None:
-    """Let an instance count for a Run. What it started follows the rules."""
-    _tie(context, run, instance, engine, on=True)
+    """Let an instance count for a Run, whatever the rules say; print the rule that would have made the link.
+
+    What the instance started follows the rules. The rule goes to stdout, as TOML.
+    """
+    from runlink.application import runs
+    from runlink.application.inbox import made_by
+
+    with session.record(context) as runlink:
+        rules = runlink.rules()
+
+        def work(uow: SqlUnitOfWork) -> tuple[UUID, UUID, str | None, str | None]:
+            ids = lookup.run_id(uow, run), lookup.instance_id(uow, instance, engine)
+            tie = runs.link(uow, rules, *ids, now=runlink.now())
+            return *ids, tie.rule, None if tie.rule in rules.by_name else made_by(uow, rules, *ids)
+
+        run_id, instance_id, rule, learnt = session.write(runlink, work)
+        _tell(runlink, run_id, f"instance {instance_id} is linked to")
+    if learnt is not None:
+        output.say("this rule would have made the link:")
+        typer.echo(learnt, nl=False)
+    elif rule is not None:
+        output.say(f"the rule {rule!r} made this link before; now it is yours, and no rule takes it off")
+    else:
+        output.say("no rule can make this link: nothing in the instance leads to the Run; pass the run id on to it")
 
 
 def unlink(context: typer.Context, run: RunArgument, instance: InstanceArgument, engine: EngineOption = None) -> None:
     """Take the link off; no rule puts it back."""
-    _tie(context, run, instance, engine, on=False)
-
-
-def _tie(context: typer.Context, run: str, instance: str, engine: str | None, *, on: bool) -> None:
     from runlink.application import runs
 
     with session.record(context) as runlink:
         rules = runlink.rules()
 
-        def work(uow: SqlUnitOfWork) -> tuple[UUID, UUID, str]:
+        def work(uow: SqlUnitOfWork) -> tuple[UUID, UUID]:
             ids = lookup.run_id(uow, run), lookup.instance_id(uow, instance, engine)
-            (runs.link if on else runs.unlink)(uow, rules, *ids, now=runlink.now())
-            after = uow.runs.get(ids[0])
-            return *ids, after.status.value if after else "gone"
+            runs.unlink(uow, rules, *ids, now=runlink.now())
+            return ids
 
-        run_id, instance_id, status = session.write(runlink, work)
-    output.say(f"instance {instance_id} is {'linked to' if on else 'unlinked from'} run {run_id}, which is {status}")
+        run_id, instance_id = session.write(runlink, work)
+        _tell(runlink, run_id, f"instance {instance_id} is unlinked from")
+
+
+def _tell(runlink: Runlink, run_id: UUID, done: str) -> None:
+    with runlink.store.reading() as uow:
+        run = uow.runs.get(run_id)
+    output.say(f"{done} run {run_id}, which is {run.status.value if run else 'gone'}")

@@ -1,4 +1,4 @@
-"""Logs go to stderr: drawn by rich on a terminal, one plain line each elsewhere.
+"""Logs go to stderr: drawn by rich on a terminal, one plain line each elsewhere, or one JSON object each.
 
 Only runlink's own loggers (and, below them, those handed to adapters, which know no secrets) follow `--log-level`; the
 libraries beneath would print requests.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from datetime import UTC, datetime
 
 from runlink.cli import output
-from runlink.cli.options import LogLevel
+from runlink.cli.options import LogFormat, LogLevel
 
 
 class _Clean(logging.Formatter):
@@ -23,6 +24,25 @@ class _Clean(logging.Formatter):
         return output.clean(super().format(record))
 
 
+class _Json(logging.Formatter):
+    """One object a line: time, level, logger, message, and what the line is made from (of the access log: method, path,
+    status, duration_s, client, actor)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        import msgspec
+
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
 class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to what `sys.stderr` is when a line comes."""
 
@@ -31,10 +51,13 @@ class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
         super().emit(record)
 
 
-def configure(level: LogLevel) -> None:
+def configure(level: LogLevel, form: LogFormat = LogFormat.TEXT) -> None:
     """Sets up logging for this command; may be called again."""
     handler: logging.Handler
-    if sys.stderr.isatty():
+    if form is LogFormat.JSON:
+        handler = _ToStderr()
+        handler.setFormatter(_Json())
+    elif sys.stderr.isatty():
         from rich.logging import RichHandler
 
         handler = RichHandler(console=output.stderr(), show_path=False, log_time_format="%H:%M:%S")

@@ -31,11 +31,9 @@ def page_id(text: str | None) -> UUID | None:
 
 def run_id(uow: SqlUnitOfWork, text: str, automation: str | None = None) -> UUID:
     """A Run by its id or its correlation id."""
-    found = as_id(text)
-    if found is not None and uow.runs.get(found) is not None:
-        return found
-    rows = uow.reports.runs(correlation_id=text, automation=automation, limit=10)
-    return _only(rows, f"run has the id or correlation id {text!r}", "runlink runs list", "automation", "status")
+    from runlink.application.runs import find_run
+
+    return find_run(uow, text, automation)
 
 
 def instance_id(uow: SqlUnitOfWork, text: str, engine: str | None = None) -> UUID:
@@ -59,16 +57,9 @@ def batch(uow: SqlUnitOfWork, text: str, automation: str | None = None) -> dict[
 
 def automation(uow: SqlUnitOfWork, text: str) -> Automation:
     """An automation by its name or id."""
-    from runlink.application.errors import Missing
-    from runlink.application.problems import suggestion
+    from runlink.application.runs import find_automation
 
-    found = uow.automations.list(name=text, limit=1)
-    wanted = as_id(text)
-    by_id = uow.automations.get(wanted) if wanted is not None and not found else None
-    if found or by_id is not None:
-        return found[0] if found else by_id  # type: ignore[return-value]
-    near = suggestion(text, (known.name for known in uow.automations.list(limit=1000)))
-    raise Missing(f"no automation is called {text!r}{near}; `runlink automations create` makes one")
+    return find_automation(uow, text)
 
 
 def _only(rows: Sequence[dict[str, Any]], what: str, where: str, *told: str) -> UUID:

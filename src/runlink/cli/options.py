@@ -32,6 +32,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -53,6 +60,14 @@ def moment(text: str) -> datetime:
     if told > now:
         raise typer.BadParameter(f"{text!r} is in the future")
     return told
+
+
+def span(text: str) -> float:
+    """Seconds, from how operators write a length of time: 90d, 12h, 30m."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise typer.BadParameter(f"{text!r} is no length of time; give one such as 90d, 12h or 30m")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="table or json: one JSON array on stdout.")]

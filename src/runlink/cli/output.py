@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
@@ -87,6 +88,18 @@ def write_json(value: object) -> None:
 
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     sys.stdout.write(text + "\n")
+
+
+@contextmanager
+def progress(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, on a terminal only: call what it gives with how many are done, and of how many."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    count = TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + unit)
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
+    with Progress(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(doing, total=0)
+        yield lambda done, every: bar.update(task, completed=done, total=every)
 
 
 def listing(rows: Sequence[Row], columns: Mapping[str, Cell], output: Output, *, empty: str = "") -> None:

@@ -41,18 +41,7 @@ def list_(
             output.complain(f"{error}\nits plugins.disabled is not regarded here")
     logging.getLogger("runlink.hosting").setLevel(logging.ERROR)  # the table has the same sentences
     host = bootstrap.load_plugins(settings, given.disabled)
-    rows = [
-        {
-            "name": plugin.name,
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-            "engine_types": plugin.engine_types,
-            "capabilities": plugin.capabilities,
-            "refused": plugin.refused,
-        }
-        for plugin in host.plugins
-        if plugin.refused is not None or not refused
-    ][:limit]
+    rows = [row for row in bootstrap.plugin_rows(host) if row["refused"] is not None or not refused][:limit]
     columns: dict[str, output.Cell] = {
         "name": "name",
         "version": "version",

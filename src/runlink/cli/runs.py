@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
 
 import typer
 
@@ -21,7 +20,6 @@ from runlink.cli.options import (
 from runlink.cli.output import Output
 
 if TYPE_CHECKING:
-    from runlink.application.rules import Rules
     from runlink.bootstrap import Runlink
     from runlink.domain import Run
     from runlink.store import SqlUnitOfWork
@@ -31,6 +29,7 @@ app = typer.Typer(help="Runs: executions of automations, whichever engines carry
 _LOOK_AGAIN_S = 0.5
 
 RunArgument = Annotated[str, typer.Argument(help="The Run's id or correlation id.")]
+ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why, for whoever looks at it later.")]
 
 
 def register(main: typer.Typer) -> None:
@@ -68,12 +67,47 @@ def create(
         raise typer.Exit(1)
 
 
+@app.command()
+def start(context: typer.Context, run: RunArgument, automation: AutomationOption = None) -> None:
+    """Start a Run by hand; its instances go on to move it."""
+    _move(context, run, automation, "start")
+
+
+@app.command()
+def complete(context: typer.Context, run: RunArgument, automation: AutomationOption = None) -> None:
+    """Complete a Run by hand; its instances move it no more."""
+    _move(context, run, automation, "complete")
+
+
+@app.command()
+def fail(
+    context: typer.Context, run: RunArgument, reason: ReasonOption = None, automation: AutomationOption = None
+) -> None:
+    """Fail a Run by hand, with what is open in it; its instances move it no more."""
+    _move(context, run, automation, "fail", reason)
+
+
+@app.command()
+def cancel(
+    context: typer.Context, run: RunArgument, reason: ReasonOption = None, automation: AutomationOption = None
+) -> None:
+    """Cancel a Run by hand, with what is open in it; its instances move it no more, and go on in their engines."""
+    _move(context, run, automation, "cancel", reason)
+
+
+@app.command()
+def reopen(context: typer.Context, run: RunArgument, automation: AutomationOption = None) -> None:
+    """Give an ended Run back to its instances, as a new attempt."""
+    _move(context, run, automation, "reopen")
+
+
 @app.command("list")
 def list_(
     context: typer.Context,
     automation: AutomationOption = None,
     status: StatusOption = None,
     key: Annotated[str | None, typer.Option("--key", help="Only those with this correlation id.")] = None,
+    silent: Annotated[bool, typer.Option("--silent", help="Only those that were too long without news.")] = False,
     since: SinceOption = None,
     before: BeforeOption = None,
     limit: LimitOption = 50,
@@ -85,6 +119,7 @@ def list_(
             automation=automation,
             status=status.value if status else None,
             correlation_id=key,
+            silent=silent,
             since=moment(since) if since else None,
             before=lookup.page_id(before),
             limit=limit,
@@ -93,7 +128,7 @@ def list_(
         "id": "id",
         "automation": "automation",
         "key": "correlation_id",
-        "status": "status",
+        "status": lambda row: row["status"] + (" (silent)" if row["silent_since"] else ""),
         "try": "attempt",
         "created": "created_at",
         "started": "started_at",
@@ -108,43 +143,55 @@ def list_(
 
 @app.command()
 def show(
-    context: typer.Context, run: RunArgument, automation: AutomationOption = None, form: OutputOption = Output.TABLE
+    context: typer.Context,
+    run: RunArgument,
+    automation: AutomationOption = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of", metavar="TIME", help="What was known then: a date or time in UTC, or 7d, 12h, 30m ago."
+        ),
+    ] = None,
+    form: OutputOption = Output.TABLE,
 ) -> None:
-    """Explain a Run: its instances and what was observed of them when, the rule of each link, and why it failed."""
+    """Explain a Run: a timeline across engines, what caused each of its statuses, the rule of each link, and doubts."""
     from runlink.application.explain import explain
 
+    then = moment(as_of) if as_of else None
     with session.record(context) as runlink:
         rules = runlink.rules()
         with runlink.store.reading() as uow:
-            told = explain(uow, rules, lookup.run_id(uow, run, automation))
+            told = explain(uow, rules, lookup.run_id(uow, run, automation), now=runlink.now(), as_of=then)
     if form is Output.JSON:
         output.write_json(told)
         return
+    from runlink.cli.bars import draw_bars
     from runlink.cli.drawing import draw_run
 
-    output.stdout().print(draw_run(told))
+    console = output.stdout()
+    console.print(draw_bars(told["timeline"], min(console.width, 120)), soft_wrap=True)
+    console.print()
+    console.print(draw_run(told))
+
+
+def _move(context: typer.Context, text: str, automation: str | None, move: str, reason: str | None = None) -> None:
+    from runlink.application.runs import Move, move_run
+
+    with session.record(context) as runlink:
+        rules = runlink.rules()
+
+        def work(uow: SqlUnitOfWork) -> Run:
+            run_id = lookup.run_id(uow, text, automation)
+            return move_run(uow, rules, run_id, Move(move), reason=reason, now=runlink.now())
+
+        run = session.write(runlink, work)
+    output.say(f"run {run.id} is {run.status.value}")
 
 
 def _create(uow: SqlUnitOfWork, runlink: Runlink, name: str, key: str | None) -> Run:
-    from runlink.application.runs import create_run
+    from runlink.application.runs import create_run_of
 
-    rules, automation_id = _known_automation(uow, runlink, name)
-    return create_run(uow, rules, automation_id, correlation_id=key, now=runlink.now())
-
-
-def _known_automation(uow: SqlUnitOfWork, runlink: Runlink, name: str) -> tuple[Rules, UUID]:
-    """The automation and the rules; one that a rule names is made when it is missing, as `serve` would."""
-    from runlink.application.rules import Rules
-    from runlink.domain import Automation
-
-    named = {rule.automation for rule in runlink.settings.links if rule.automation}
-    known = uow.ledger.automation_ids({*named, name})
-    if name in named and name not in known:
-        made = Automation(name=name)
-        uow.automations.add(made)
-        known[name] = made.id
-    chosen = known[name] if name in known else lookup.automation(uow, name).id
-    return Rules(runlink.settings.links, known), chosen
+    return create_run_of(uow, runlink.settings, name, correlation_id=key, now=runlink.now())
 
 
 def _wait(runlink: Runlink, run: Run, timeout_s: float | None) -> Run:

@@ -1,4 +1,4 @@
-"""`runlink serve`: the daemon, and what it does on signals."""
+"""`runlink serve`: the daemon and the server beside it, and what it does on signals."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runlink.cli import logs, output, session
-from runlink.cli.options import LogLevel, LogLevelOption
+from runlink.cli.options import LogFormat, LogLevel, LogLevelOption
 
 if TYPE_CHECKING:
     from runlink.bootstrap import Runlink
     from runlink.daemon import Daemon
+    from runlink.http import HttpServer
 
 log = logging.getLogger("runlink.serve")
 
 STOP_S = 4.5
 """How long the daemon may take to end after SIGTERM; then the process leaves it behind, as a crash would."""
+SERVER_STOP_S = 3.0
+"""How long the server may take, counted from the daemon's end; it was told at the same time."""
 _ENDED = 0
 
 
@@ -33,9 +36,16 @@ def register(main: typer.Typer) -> None:
     main.command(rich_help_panel="Run")(serve)
 
 
-def serve(context: typer.Context, log_level: LogLevelOption = LogLevel.INFO) -> None:
-    """Follow every engine until SIGTERM or Ctrl-C. SIGHUP reads the configuration again."""
-    logs.configure(log_level)
+def serve(
+    context: typer.Context,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", case_sensitive=False, help="text for people, json for programs.")
+    ] = LogFormat.TEXT,
+) -> None:
+    """Follow every engine, and answer at server.listen, until SIGTERM or Ctrl-C. SIGHUP reads the configuration
+    again."""
+    logs.configure(log_level, log_format)
     arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
     with _signals_to(arrived, signal.SIGHUP), session.whole(context) as runlink, runlink.lease() as fence:
         registered = runlink.register()
@@ -43,7 +53,13 @@ def serve(context: typer.Context, log_level: LogLevelOption = LogLevel.INFO) -> 
             output.say(change)
         daemon = runlink.daemon(registered, fence)
         _say_engines(runlink)
-        _run(arrived, runlink, daemon, fence)
+        server = runlink.server(daemon)
+        if server is not None:
+            output.say(f"answering at {server.url}")
+        try:
+            _run(arrived, runlink, daemon, fence, server)
+        finally:
+            _end(server)
     output.say("stopped")
 
 
@@ -56,7 +72,18 @@ def _say_engines(runlink: Runlink) -> None:
         output.say("no engine is configured; add [engines.NAME] to the configuration and send SIGHUP")
 
 
-def _run(arrived: queue.SimpleQueue[int], runlink: Runlink, daemon: Daemon, fence: int) -> None:
+def _end(server: HttpServer | None) -> None:
+    """The server gives up its port; a request that does not end is left behind."""
+    if server is not None:
+        server.stop()
+        if not server.join(SERVER_STOP_S):
+            log.warning("some requests did not end in time and are left behind")
+            _leave(0)
+
+
+def _run(
+    arrived: queue.SimpleQueue[int], runlink: Runlink, daemon: Daemon, fence: int, server: HttpServer | None
+) -> None:
     """Runs the daemon on a thread of its own, so that this one is free for signals whatever the daemon waits for."""
     failure: list[BaseException] = []
 
@@ -70,12 +97,14 @@ def _run(arrived: queue.SimpleQueue[int], runlink: Runlink, daemon: Daemon, fenc
 
     with _signals_to(arrived, signal.SIGTERM, signal.SIGINT):
         threading.Thread(target=work, name="runlink-daemon", daemon=True).start()
-        _obey(arrived, runlink, daemon, fence)
+        _obey(arrived, runlink, daemon, fence, server)
     if failure:
         raise failure[0]
 
 
-def _obey(arrived: queue.SimpleQueue[int], runlink: Runlink, daemon: Daemon, fence: int) -> None:
+def _obey(
+    arrived: queue.SimpleQueue[int], runlink: Runlink, daemon: Daemon, fence: int, server: HttpServer | None
+) -> None:
     """Does what each signal says until the daemon has ended."""
     until: float | None = None
     while True:
@@ -92,6 +121,8 @@ def _obey(arrived: queue.SimpleQueue[int], runlink: Runlink, daemon: Daemon, fen
         elif until is None:
             log.info("stopping")
             until = time.monotonic() + STOP_S
+            if server is not None:
+                server.stop()
             daemon.stop()
         else:
             output.say("stopped at once, because it was asked twice")

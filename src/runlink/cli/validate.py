@@ -66,8 +66,7 @@ def _count(settings: Settings) -> str:
 
 def _warnings(settings: Settings, plugins: PluginHost) -> list[str]:
     """What does not stop a start, and is probably not meant."""
-    import fnmatch
-
+    from runlink.application.settings import matches_any
     from runlink.hosting import SecretUnavailable
     from runlink.hosting.secrets import resolve
 
@@ -81,7 +80,7 @@ def _warnings(settings: Settings, plugins: PluginHost) -> list[str]:
     found += [
         f"link rule {rule.name!r}: no engine's name matches {rule.engine!r}"
         for rule in settings.links
-        if settings.engines and not fnmatch.filter(settings.engines, rule.engine)
+        if settings.engines and not any(matches_any(name, rule.engine) for name in settings.engines)
     ]
     return found
 

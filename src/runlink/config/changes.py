@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from runlink.application.policy import Policy
 from runlink.application.problems import shown, toml_path
 from runlink.application.settings import EngineSettings, LinkRule, Secret, Settings, Subscription
 
@@ -16,8 +17,10 @@ def diff(old: Settings, new: Settings) -> list[str]:
         *_store(old, new),
         *_engines(old.engines, new.engines),
         *_links(old.links, new.links),
+        *_automations(old.automations, new.automations),
         *_subscriptions(old.subscriptions, new.subscriptions),
         *_fields("retention", old.retention, new.retention),
+        *_server(old, new),
         *_plugins(old, new),
     ]
 
@@ -68,6 +71,17 @@ def _links(old: tuple[LinkRule, ...], new: tuple[LinkRule, ...]) -> Iterator[str
             yield f"links {name!r}: added"
     if [n for n in before if n in after] != [n for n in after if n in before]:
         yield "links: the order of the rules changed"
+
+
+def _automations(old: Mapping[str, Policy], new: Mapping[str, Policy]) -> Iterator[str]:
+    default = Policy()
+    for name in [*old, *(name for name in new if name not in old)]:
+        at = toml_path(("automations", name))
+        yield from _fields(at, old.get(name, default), new.get(name, default))
+
+
+def _server(old: Settings, new: Settings) -> Iterator[str]:
+    yield from (f"{line} (needs a restart)" for line in _fields("server", old.server, new.server))
 
 
 def _subscriptions(old: tuple[Subscription, ...], new: tuple[Subscription, ...]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from runlink.application.problems import problems, toml_path
 from runlink.application.settings import Retention, Settings
 from runlink.config import overrides
+from runlink.config.automations import automation_problems, policy
 from runlink.config.engines import (
     engine_problems,
     engine_settings,
@@ -22,6 +23,7 @@ from runlink.config.engines import (
 from runlink.config.errors import ConfigError
 from runlink.config.links import link_problems, link_rule
 from runlink.config.schema import base_validator
+from runlink.config.server import server_problems, server_settings
 from runlink.config.store import store_problems, store_url
 
 DEFAULT_NAME: Final = "runlink.toml"
@@ -76,6 +78,7 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
     yield from problems(base_validator().iter_errors(document))
     yield from number_problems(document, ())
     yield from store_problems(_table(document, "store"))
+    yield from server_problems(_table(document, "server"))
     engines = _table(document, "engines")
     former: dict[str, str] = {}
     for name, table in engines.items():
@@ -83,6 +86,7 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
             yield from engine_problems(name, table)
             yield from _rename_problems(name, table.get("renamed_from"), engines, former)
     yield from link_problems(_tables(document, "links"))
+    yield from automation_problems(_table(document, "automations"))
     yield from subscription_problems(_tables(document, "subscriptions"))
 
 
@@ -126,8 +130,10 @@ def _settings(document: Mapping[str, Any], path: Path) -> Settings:
         store_password=with_secrets(store["password"], folder) if "password" in store else None,
         engines={name: engine_settings(name, t, folder) for name, t in _table(document, "engines").items()},
         links=tuple(link_rule(index, t) for index, t in enumerate(document.get("links", ()))),
+        automations={name: policy(t) for name, t in _table(document, "automations").items()},
         subscriptions=tuple(subscription(table, folder) for table in document.get("subscriptions", ())),
         retention=Retention(**{k: float(v) for k, v in _table(document, "retention").items()}),
+        server=server_settings(_table(document, "server"), folder),
         disabled_plugins=frozenset(n.lower() for n in _table(document, "plugins").get("disabled", ())),
         path=path,
     )

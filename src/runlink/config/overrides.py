@@ -62,8 +62,8 @@ def _resolve(name: str, document: Mapping[str, Any]) -> Path:
     if section.lower() not in known:
         near = suggestion(section, known)
         raise _Refused(f"there is no section [{section.lower()}]{near}; sections are {', '.join(known)}")
-    if section == "ENGINES":
-        return _engine_path(rest, document)
+    if section in ("ENGINES", "AUTOMATIONS"):
+        return _named_path(section.lower(), rest, document)
     parts = rest.split(_SEPARATOR)
     if section == "LINKS":
         links = document.get("links", ())
@@ -76,24 +76,26 @@ def _resolve(name: str, document: Mapping[str, Any]) -> Path:
     return (section.lower(), _known_key(parts[0], keys, section.lower()), *_deeper(parts[1:]))
 
 
-def _engine_path(rest: str, document: Mapping[str, Any]) -> Path:
-    engines = document.get("engines", {})
-    names = [n for n, table in engines.items() if isinstance(table, dict)] if isinstance(engines, dict) else []
+def _named_path(section: str, rest: str, document: Mapping[str, Any]) -> Path:
+    """The path of a key in one of the tables that have a name: `[engines.NAME]`, `[automations.NAME]`."""
+    thing = section.removesuffix("s")
+    named = document.get(section, {})
+    names = [n for n, table in named.items() if isinstance(table, dict)] if isinstance(named, dict) else []
     matching = [n for n in names if rest.startswith(_upper(n) + _SEPARATOR)]
     if not matching:
         near = difflib.get_close_matches(rest.partition(_SEPARATOR)[0], [_upper(n) for n in names], n=1)
-        hint = f"; did you mean {PREFIX}ENGINES__{near[0]}__…?" if near else ""
-        raise _Refused(f"no engine of the file has this name{hint}; names are {', '.join(names) or 'none'}")
+        hint = f"; did you mean {PREFIX}{section.upper()}__{near[0]}__…?" if near else ""
+        raise _Refused(f"no {thing} of the file has this name{hint}; names are {', '.join(names) or 'none'}")
     if len(matching) > 1:
         raise _Refused(
-            f"may mean each of the engines {', '.join(matching)}; rename one of them, or write it in the file"
+            f"may mean each of the {section} {', '.join(matching)}; rename one of them, or write it in the file"
         )
-    table = engines[matching[0]]
+    table = named[matching[0]]
     parts = rest[len(_upper(matching[0]) + _SEPARATOR) :].split(_SEPARATOR)
     if not all(parts):
-        raise _Refused("names no key; write RUNLINK_ENGINES__NAME__KEY")
+        raise _Refused(f"names no key; write RUNLINK_{section.upper()}__NAME__KEY")
     written = next((key for key in table if _upper(key) == parts[0]), parts[0].lower())
-    return ("engines", matching[0], written, *_deeper(parts[1:]))
+    return (section, matching[0], written, *_deeper(parts[1:]))
 
 
 def _known_key(part: str, keys: Mapping[str, Any], where: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from runlink.application.rules import Rules
-from runlink.application.runs import end_quiet_runs
+from runlink.application.runs import end_quiet_runs, flag_silent_runs
 from runlink.application.settings import Retention
 from runlink.daemon.dispatch import Dispatch
 from runlink.daemon.feed import EngineFeed
@@ -24,7 +24,14 @@ from runlink.store.retention import prune
 
 T = TypeVar("T")
 
-EVERY_S: Final[Mapping[str, float]] = {"relay": 1.0, "quiet": 1.0, "fence": 5.0, "health": 10.0, "pruning": 3600.0}
+EVERY_S: Final[Mapping[str, float]] = {
+    "relay": 1.0,
+    "quiet": 1.0,
+    "silent": 15.0,
+    "fence": 5.0,
+    "health": 10.0,
+    "pruning": 3600.0,
+}
 """How often each chore is done, in seconds. The first time is no later than FIRST_S."""
 FIRST_S: Final = 2.0
 
@@ -86,6 +93,11 @@ class Chores:
     def quiet(self) -> None:
         """Completes Runs that have waited long enough for more instances."""
         self._write(lambda uow: end_quiet_runs(uow, self.rules, self._now()))
+
+    def silent(self) -> None:
+        """Flags Runs that were too long without news."""
+        if self.rules.silence_limits():
+            self._write(lambda uow: flag_silent_runs(uow, self.rules, self._now()))
 
     def fence(self) -> None:
         """Finds out that another daemon took over, also when there is nothing to write."""

@@ -23,6 +23,7 @@ from runlink.daemon.relay import Relay
 from runlink.daemon.watch import WatchFeed
 from runlink.daemon.workers import Workers
 from runlink.store import SqlStore, outage
+from runlink.store.feed_health import FeedHealthRow
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +74,13 @@ class Daemon:
         self._chore_workers = Workers(4, name="runlink-chore")
         self._watch_workers = Workers(10_000, name="runlink-watch")  # a stream holds its thread
         self._condition = threading.Condition()
+        self._store = store
         self._due: list[tuple[float, int, Work]] = []
         self._order = itertools.count()
         self._running: dict[Work, object] = {}
         self._retry: set[Work] = set()  # in a turn when the configuration changed: it may be the turn that stops it
         self._stopping = False
+        self._relay_is_due = False
         self._failure: FenceLost | None = None
         self._ailing: set[str] = set()
         self._now = now
@@ -85,6 +88,17 @@ class Daemon:
         self._watches = self._watches_of(self.feeds)
         self._receivers: dict[EngineFeed, ReceiveFeed] = {}
         self._receivers = self._receivers_of(self.feeds)
+
+    @property
+    def rules(self) -> Rules:
+        """The present link rules."""
+        return self._chores.rules
+
+    def health_rows(self) -> list[FeedHealthRow]:
+        """How the feeds are doing now. May be called from any thread."""
+        with self._condition:
+            feeds = self._every_feed()
+        return [feed.health_row() for feed in feeds]
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
@@ -98,8 +112,12 @@ class Daemon:
                 self._schedule(0.0, feed)
             for chore, every_s in self._every_s.items():
                 self._schedule(min(every_s, FIRST_S), chore)
-        while self._wait():
-            self._watch_over()
+        forget = self._store.listen(self._relay_now)
+        try:
+            while self._wait():
+                self._watch_over()
+        finally:
+            forget()
         self._shut_down()
         if self._failure is not None:
             raise self._failure
@@ -180,6 +198,20 @@ class Daemon:
             for feed in feeds.values()
             if feed.watches
         }
+
+    def _relay_now(self) -> None:
+        """Something was committed: events are placed at once, where somebody waits for that."""
+        with self._condition:
+            if self._relay_is_due or self._stopping:
+                return
+            if "relay" in self._running:
+                self._relay_is_due = True  # it may have looked before the commit
+                return
+            if self._due and self._due[0][2] == "relay" and self._due[0][0] <= time.monotonic():
+                return
+            self._due = [entry for entry in self._due if entry[2] != "relay"]
+            heapq.heapify(self._due)
+            self._schedule(0.0, "relay")
 
     def _poll_now(self, feed: EngineFeed) -> None:
         with self._condition:
@@ -280,7 +312,9 @@ class Daemon:
             if self._stopping:
                 return
             if name in self._every_s:
-                self._schedule(self._every_s[name], name)
+                at_once = name == "relay" and self._relay_is_due
+                self._relay_is_due = self._relay_is_due and not at_once
+                self._schedule(0.0 if at_once else self._every_s[name], name)
             if name == "relay":
                 for delivery in self._chores.deliveries():
                     if delivery not in self._running:

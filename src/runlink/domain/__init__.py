@@ -10,6 +10,7 @@ from runlink.domain.events import (
     EVENT_TYPES,
     BatchExecutionFailed,
     DomainEvent,
+    Evidence,
     InstanceLinked,
     InstanceStatusChanged,
     InstanceUnlinked,
@@ -19,6 +20,7 @@ from runlink.domain.events import (
     RunCompleted,
     RunFailed,
     RunReopened,
+    RunSilent,
     RunStarted,
 )
 from runlink.domain.executions import (
@@ -51,6 +53,7 @@ __all__ = [
     "DomainError",
     "DomainEvent",
     "Engine",
+    "Evidence",
     "ExecutionStatus",
     "InstanceFacts",
     "InstanceLinked",
@@ -70,6 +73,7 @@ __all__ = [
     "RunFailed",
     "RunOrchestration",
     "RunReopened",
+    "RunSilent",
     "RunStarted",
     "ValidationError",
     "new_id",

@@ -23,17 +23,33 @@ class DomainEvent:
     occurred_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """The observation that something was concluded from.
+
+    `native_status` is the engine's word, and `observed_at` when the host began the read that told it.
+    """
+
+    orchestration_instance_id: UUID
+    engine: str
+    external_id: str
+    workflow: str | None
+    native_status: str | None
+    observed_at: datetime | None
+
+
 # --- runs -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEvent(DomainEvent):
-    """What all events of a Run carry."""
+    """What all events of a Run carry. `because` is None where a person or a program decided."""
 
     run_id: UUID
     automation_id: UUID
     correlation_id: str | None
     attempt: int
+    because: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +91,15 @@ class RunReopened(RunEvent):
     type: ClassVar[str] = "run.reopened"
 
     previous_status: ExecutionStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSilent(RunEvent):
+    """Nothing was learnt about an open Run for as long as its policy allows; the last news came at `silent_since`."""
+
+    type: ClassVar[str] = "run.silent"
+
+    silent_since: datetime
 
 
 # --- batch and item executions ----------------------------------------------------------------------------------
@@ -179,6 +204,7 @@ EVENT_TYPES: Mapping[str, type[DomainEvent]] = MappingProxyType(
             RunFailed,
             RunCancelled,
             RunReopened,
+            RunSilent,
             BatchExecutionFailed,
             ItemExecutionFailed,
             InstanceStatusChanged,

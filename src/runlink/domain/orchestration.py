@@ -109,6 +109,33 @@ class RunOrchestration(DomainEntity):
         """End the link; the same as `deactivate`. False when it is ended already."""
         return self.deactivate(at, by)
 
+    def attach_again(
+        self, rule: str | None, key: str | None, at: datetime | None = None, by: str | None = None
+    ) -> bool:
+        """Link the same two again, as this rule says now. False when they are linked."""
+        if self.is_active:
+            return False
+        self.rule, self.key = rule, key
+        return self.restore(at, by)
+
+    def restate(self, rule: str | None, key: str | None, at: datetime | None = None, by: str | None = None) -> bool:
+        """Name what makes the link now, where that has another name than before. False when nothing differs."""
+        if (self.rule, self.key) == (rule, key):
+            return False
+        self.rule, self.key = rule, key
+        self._changed(moment_of(at), by)
+        return True
+
+    def pin(self, *, linked: bool, at: datetime | None = None, by: str | None = None) -> bool:
+        """Link or take off by hand, so that no rule changes it. False when it is so already."""
+        changed = self.pinned is not True or self.is_active is not linked
+        self.pinned = True
+        if linked and not self.is_active:
+            self.rule = self.key = None
+        if changed and not self._set_active(linked, moment_of(at), by):
+            self._changed(moment_of(at), by)
+        return changed
+
     def _set_active(self, active: bool, moment: datetime, by: str | None) -> bool:
         if not super()._set_active(active, moment, by):
             return False

@@ -7,17 +7,20 @@ from uuid import UUID
 
 from runlink.domain.entity import RepeatableLifecycle
 from runlink.domain.errors import InvalidStateError
-from runlink.domain.events import RunCancelled, RunCompleted, RunFailed, RunReopened, RunStarted
+from runlink.domain.events import Evidence, RunCancelled, RunCompleted, RunFailed, RunReopened, RunSilent, RunStarted
 from runlink.domain.status import ExecutionStatus
-from runlink.domain.values import checked_id, checked_optional_time, moment_of
+from runlink.domain.values import KEEP, Keep, checked_id, checked_optional_time, checked_time, moment_of
+
+_REASON = {ExecutionStatus.FAILED: "error_summary", ExecutionStatus.CANCELLED: "cancellation_reason"}
 
 
 @dataclass(kw_only=True, eq=False)
 class Run(RepeatableLifecycle):
     """One execution of an Automation, whichever engines carry it out.
 
-    Every transition is one change, takes its time as `at` (now when left out), and raises InvalidStateError,
-    changing nothing, when the status does not allow it.
+    Every transition is one change, takes its time as `at` (now when left out) and what it was concluded from as
+    `because`, and raises InvalidStateError, changing nothing, when the status does not allow it. `silent_since` is when
+    the last news came, of an open Run that was flagged for it.
     """
 
     automation_id: UUID
@@ -31,63 +34,110 @@ class Run(RepeatableLifecycle):
         checked_id(self.automation_id, "automation_id")
         self.silent_since = checked_optional_time(self.silent_since, "silent_since")
 
-    def start(self, at: datetime | None = None) -> None:
+    def start(self, at: datetime | None = None, because: Evidence | None = None) -> None:
         """Begin."""
         moment = self._check(ExecutionStatus.PROCESSING, at)
         self._enter(ExecutionStatus.PROCESSING, moment)
-        self._record(RunStarted(**self._facts(moment)))
+        self._record(RunStarted(**self._facts(moment, because)))
 
-    def complete(self, at: datetime | None = None) -> None:
+    def complete(self, at: datetime | None = None, because: Evidence | None = None) -> None:
         """End well."""
         moment = self._check(ExecutionStatus.COMPLETED, at)
         self._enter(ExecutionStatus.COMPLETED, moment)
-        self._record(RunCompleted(**self._facts(moment)))
+        self._record(RunCompleted(**self._facts(moment, because)))
 
-    def fail(self, error_summary: str | None = None, at: datetime | None = None) -> None:
+    def fail(
+        self, error_summary: str | None = None, at: datetime | None = None, because: Evidence | None = None
+    ) -> None:
         """End in failure."""
         moment = self._check(ExecutionStatus.FAILED, at)
         self.error_summary = error_summary
         self._enter(ExecutionStatus.FAILED, moment)
-        self._record(RunFailed(**self._facts(moment), error_summary=error_summary))
+        self._record(RunFailed(**self._facts(moment, because), error_summary=error_summary))
 
-    def cancel(self, reason: str | None = None, at: datetime | None = None) -> None:
+    def cancel(self, reason: str | None = None, at: datetime | None = None, because: Evidence | None = None) -> None:
         """Stop; also before the start."""
         moment = self._check(ExecutionStatus.CANCELLED, at)
         self.cancellation_reason = reason
         self._enter(ExecutionStatus.CANCELLED, moment)
-        self._record(RunCancelled(**self._facts(moment), cancellation_reason=reason))
+        self._record(RunCancelled(**self._facts(moment, because), cancellation_reason=reason))
 
-    def restate(self, reason: str | None, finished_at: datetime | None = None, at: datetime | None = None) -> bool:
-        """Another reason for the same end, as when a second instance is found to have failed, too; no event.
+    def restate(
+        self,
+        *,
+        reason: str | Keep | None = KEEP,
+        started_at: datetime | None = None,
+        finished_at: datetime | None = None,
+        at: datetime | None = None,
+    ) -> bool:
+        """What is now known better of the present state: an earlier start, another end of the same kind or another
+        reason for it, as when a second instance is found to have failed, too. No event.
 
-        Replaces `error_summary` or `cancellation_reason`, and `finished_at` when it is given. False when the reason is
-        the known one; refused with InvalidStateError unless the Run has failed or was cancelled.
+        `reason` replaces `error_summary` or `cancellation_reason`; a time that is None is kept. False when nothing
+        differs. Refused with InvalidStateError where the status has no such reason or no end.
         """
         moment = moment_of(at)
-        kept = {ExecutionStatus.FAILED: "error_summary", ExecutionStatus.CANCELLED: "cancellation_reason"}
-        if self.status not in kept:
-            raise InvalidStateError(f"{self._label()} is {self.status}; only a failed or cancelled one has a reason")
-        if getattr(self, kept[self.status]) == reason:
-            return False
-        setattr(self, kept[self.status], reason)
-        self.finished_at = checked_optional_time(finished_at, "finished_at") or self.finished_at
-        self._changed(moment)
-        return True
+        told: dict[str, Any] = {}
+        if reason is not KEEP:
+            if self.status not in _REASON:
+                raise InvalidStateError(
+                    f"{self._label()} is {self.status}; only a failed or cancelled one has a reason"
+                )
+            told[_REASON[self.status]] = reason
+        if started_at is not None:
+            told["started_at"] = checked_time(started_at, "started_at")
+        if finished_at is not None:
+            if not self.status.is_ended:
+                raise InvalidStateError(f"{self._label()} is {self.status}; only an ended one has an end")
+            told["finished_at"] = checked_time(finished_at, "finished_at")
+        news = {name: value for name, value in told.items() if getattr(self, name) != value}
+        for name, value in news.items():
+            setattr(self, name, value)
+        if news:
+            self._changed(moment)
+        return bool(news)
 
-    def reopen(self, attempt: int, at: datetime | None = None) -> None:
+    def reopen(self, attempt: int, at: datetime | None = None, because: Evidence | None = None) -> None:
         """Go on after the end, as a higher attempt: PROCESSING, without the earlier end's time and reasons."""
         moment = self._check_reopen(attempt, at)
         previous_status = self.status
         self.attempt = attempt
         self.finished_at = self.error_summary = self.cancellation_reason = None
         self._enter(ExecutionStatus.PROCESSING, moment)
-        self._record(RunReopened(**self._facts(moment), previous_status=previous_status))
+        self._record(RunReopened(**self._facts(moment, because), previous_status=previous_status))
 
-    def _facts(self, moment: datetime) -> dict[str, Any]:
+    def flag_silent(self, since: datetime, at: datetime | None = None) -> bool:
+        """Note that nothing was learnt about it since `since`. False when that is noted already; refused with
+        InvalidStateError when it has ended. Any transition, or `hear`, takes the flag back."""
+        moment = moment_of(at)
+        if self.status.is_ended:
+            raise InvalidStateError(f"{self._label()} is {self.status}; what has ended is not waited for")
+        if self.silent_since is not None:
+            return False
+        self.silent_since = checked_time(since, "since")
+        self._changed(moment)
+        self._record(RunSilent(**self._facts(moment, None), silent_since=self.silent_since))
+        return True
+
+    def hear(self, at: datetime | None = None) -> bool:
+        """There was news: it is silent no more. False when it was not flagged."""
+        moment = moment_of(at)
+        if self.silent_since is None:
+            return False
+        self.silent_since = None
+        self._changed(moment)
+        return True
+
+    def _enter(self, target: ExecutionStatus, moment: datetime) -> None:
+        self.silent_since = None
+        super()._enter(target, moment)
+
+    def _facts(self, moment: datetime, because: Evidence | None) -> dict[str, Any]:
         return {
             "occurred_at": moment,
             "run_id": self.id,
             "automation_id": self.automation_id,
             "correlation_id": self.correlation_id,
             "attempt": self.attempt,
+            "because": because,
         }

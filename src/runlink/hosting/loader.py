@@ -17,11 +17,13 @@ from typing import Any, Self
 
 import pluggy
 
+from runlink.application.keys import RuleFailed
 from runlink.application.problems import suggestion
+from runlink.application.rules import Linker
 from runlink.hosting.checks import capabilities, refusal
 from runlink.hosting.errors import PluginError, UnknownEngineType
 from runlink.hosting.hosted import one_line
-from runlink.spi import Adapter, hooks
+from runlink.spi import Adapter, Observation, hooks
 
 _log = logging.getLogger("runlink.hosting")
 
@@ -113,13 +115,26 @@ class PluginHost:
     def event_subscribers(self) -> list[tuple[str, EventSubscriber]]:
         """(plugin name, function) for each plugin with the hook `runlink_event`; call them one by one."""
         hook = self._manager.hook.runlink_event
-        everyone = [plugin for _, plugin in self._manager.list_name_plugin()]
         found: list[tuple[str, EventSubscriber]] = []
         for implementation in hook.get_hookimpls():
-            others = [p for p in everyone if p is not implementation.plugin]
-            only = self._manager.subset_hook_caller("runlink_event", others)
+            only = self._only("runlink_event", implementation.plugin)
             found.append((implementation.plugin_name, functools.partial(_call_event, only)))
         return sorted(found, key=lambda pair: pair[0])
+
+    @property
+    def linkers(self) -> Mapping[str, Linker]:
+        """Plugin name, in lower case -> its hook `runlink_link`; whatever that raises comes out as RuleFailed."""
+        found: dict[str, Linker] = {}
+        for implementation in self._manager.hook.runlink_link.get_hookimpls():
+            name = implementation.plugin_name
+            found[name.lower()] = functools.partial(_call_link, name, self._only("runlink_link", implementation.plugin))
+        return MappingProxyType(found)
+
+    def _only(self, hook: str, plugin: object) -> Any:
+        """A hook of one plugin alone."""
+        return self._manager.subset_hook_caller(
+            hook, [p for _, p in self._manager.list_name_plugin() if p is not plugin]
+        )
 
     def adapter_class(self, engine_type: str) -> type[Adapter]:
         """The adapter for an engine type, in any case. Raises UnknownEngineType, naming the known ones."""
@@ -191,8 +206,7 @@ class PluginHost:
             raise _Refusal(f"it implements no hook; known hooks: {', '.join(sorted(self._specs))}")
 
     def _classes(self, plugin: object) -> list[type[Adapter]]:
-        others = [p for _, p in self._manager.list_name_plugin() if p is not plugin]
-        brought = self._manager.subset_hook_caller("runlink_adapters", others)()
+        brought = self._only("runlink_adapters", plugin)()
         classes: list[type[Adapter]] = []
         taken = dict(self._owners)
         for candidate in (cls for part in brought for cls in part):
@@ -233,6 +247,18 @@ def _given(name: str, plugin: object) -> _Candidate:
 
 def _call_event(only: Any, event: Mapping[str, Any]) -> None:
     only(event=event)
+
+
+def _call_link(name: str, only: Any, observation: Observation, engine: str) -> list[Any]:
+    """Keys as a list. Whatever plugin code raises, also SystemExit, is that rule's failure; only Ctrl-C passes."""
+    try:
+        answers = only(observation=observation, engine=engine)
+        keys = answers[0] if answers else []
+        return [keys] if isinstance(keys, str) else list(keys)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise RuleFailed(f"run_key: the hook runlink_link of plugin {name!r} failed: {one_line(error)}") from error
 
 
 def _title(candidate: _Candidate) -> str:

@@ -42,6 +42,10 @@ class FeedHealth:
         """The present health of these feeds."""
         Bulk(self._connection).upsert(tables.feeds, ("engine_id", "feed"), FeedHealthRow._fields, rows)
 
+    def began_at(self) -> datetime | None:
+        """When the process took over that runs the feeds, or ran them last."""
+        return self._connection.execute(sa.select(sa.func.max(tables.leases.c.taken_at))).scalar()
+
     def list(self) -> list[dict[str, Any]]:
         """Every feed of every active engine, by engine name."""
         feed, engine = tables.feeds, tables.engines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -51,6 +52,12 @@ def _bookkeeping(row: Tracked) -> tuple[Any, ...]:
     return (row.digest, row.attempt_offset, row.missing_since, row.steps_state)
 
 
+def _began_since(since: datetime, engine_id: UUID | None) -> sa.ColumnElement[bool]:
+    began = sa.func.coalesce(_INSTANCE.c.queued_at, _INSTANCE.c.started_at, _INSTANCE.c.created_at)
+    whose = sa.true() if engine_id is None else _INSTANCE.c.engine_id == engine_id
+    return sa.and_(_INSTANCE.c.is_active, began >= since, whose)
+
+
 class InstanceLedger:
     """Instances in bulk, within a unit of work."""
 
@@ -82,10 +89,23 @@ class InstanceLedger:
             )
         )
 
-    def _tracked(self, where: sa.ColumnElement[bool]) -> list[Tracked]:
+    def instances_after(
+        self, after: UUID | None, *, since: datetime, engine_id: UUID | None, limit: int
+    ) -> list[Tracked]:
+        """The next active instances in order of id that began since then (as told, else as seen), locked."""
+        query = _began_since(since, engine_id)
+        return self._tracked(query if after is None else sa.and_(query, _INSTANCE.c.id > after), limit)
+
+    def count_instances(self, *, since: datetime, engine_id: UUID | None) -> int:
+        """How many there are of these."""
+        query = sa.select(sa.func.count()).select_from(_INSTANCE).where(_began_since(since, engine_id))
+        return int(self._connection.execute(query).scalar_one())
+
+    def _tracked(self, where: sa.ColumnElement[bool], limit: int | None = None) -> list[Tracked]:
         query = mapping.INSTANCE.select().add_columns(*(_INSTANCE.c[name] for name in _BOOKKEEPING)).where(where)
         entity = len(mapping.INSTANCE.columns)
-        rows = self._connection.execute(query.order_by(_INSTANCE.c.id).with_for_update(key_share=True))
+        query = query.order_by(_INSTANCE.c.id).limit(limit).with_for_update(key_share=True)
+        rows = self._connection.execute(query)
         return [Tracked(mapping.INSTANCE.from_row(row[:entity]), *row[entity:]) for row in rows]
 
     def open_instances(self, engine_id: UUID) -> list[str]:

@@ -32,6 +32,7 @@ class SqlStore:
         self._reading = reading
         self._turnstile = Turnstile() if url.get_backend_name() == "sqlite" else None
         self._writer = GroupWriter(writing, self._turnstile) if self._turnstile else None
+        self._listeners: tuple[Callable[[], None], ...] = ()
 
     @contextmanager
     def unit_of_work(self, actor: str = "system") -> Iterator[SqlUnitOfWork]:
@@ -42,9 +43,10 @@ class SqlStore:
         if self._turnstile is None:
             with self.writing.begin() as connection:
                 yield SqlUnitOfWork(connection, actor)
-            return
-        with self._turnstile.turn(urgent=True), self.writing.begin() as connection:
-            yield SqlUnitOfWork(connection, actor)
+        else:
+            with self._turnstile.turn(urgent=True), self.writing.begin() as connection:
+                yield SqlUnitOfWork(connection, actor)
+        self._tell()
 
     def write(self, work: Callable[[SqlUnitOfWork], T], *, actor: str, urgent: bool = False) -> T:
         """Runs `work` in a transaction and gives its result once that is committed.
@@ -52,18 +54,39 @@ class SqlStore:
         On SQLite, jobs that wait together share a commit, urgent ones first; on PostgreSQL a job that lost a deadlock
         is run again. `work` may therefore run more than once, and must do nothing but write to the unit of work.
         """
+        result: T
         if self._writer is not None:
-            result: T = self._writer.run(lambda connection: work(SqlUnitOfWork(connection, actor)), urgent=urgent)
+            result = self._writer.run(lambda connection: work(SqlUnitOfWork(connection, actor)), urgent=urgent)
+            self._tell()
             return result
         for attempt in range(5):
             try:
                 with self.writing.begin() as connection:
-                    return work(SqlUnitOfWork(connection, actor))
+                    result = work(SqlUnitOfWork(connection, actor))
             except sa.exc.OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) not in _RETRIABLE or attempt == 4:
                     raise
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - spreading, not secrecy
+            else:
+                self._tell()
+                return result
         raise AssertionError("unreachable")
+
+    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls back after each commit of this process, on the thread that asked for it: be quick, and raise nothing.
+
+        Returns what ends it.
+        """
+        self._listeners = (*self._listeners, callback)
+
+        def forget() -> None:
+            self._listeners = tuple(one for one in self._listeners if one is not callback)
+
+        return forget
+
+    def _tell(self) -> None:
+        for callback in self._listeners:
+            callback()
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:

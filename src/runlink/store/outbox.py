@@ -1,7 +1,8 @@
 """Domain events in the transaction that caused them, and the one relay that puts them in order and hands them on.
 
-Positions follow commit order: the relay is the only one to assign them, to rows that are committed, so that whoever
-has read up to a position never misses one below it (a sequence is taken before the commit and gives no such promise).
+Positions follow commit order, so that whoever has read up to a position never misses one below it (a sequence is taken
+before the commit and gives no such promise). SQLite lets one transaction write at a time: there an event is placed as
+it is written. On PostgreSQL the relay is the only one to place events, once they are committed.
 """
 
 from __future__ import annotations
@@ -17,17 +18,23 @@ from runlink.domain import DomainEvent
 from runlink.store import tables
 from runlink.store.bulk import Bulk
 
-_COLUMNS = ("type", "run_id", "occurred_at", "recorded_at", "data")
+_COLUMNS = ("type", "run_id", "occurred_at", "recorded_at", "data", "actor")
+_LAST = sa.select(sa.func.coalesce(sa.func.max(tables.outbox.c.position), 0))
 _encode = msgspec.json.Encoder().encode
 
 
-def insert_events(connection: sa.Connection, events: Iterable[DomainEvent], recorded_at: datetime) -> None:
-    """Events to the outbox, in order."""
+def insert_events(connection: sa.Connection, events: Iterable[DomainEvent], recorded_at: datetime, actor: str) -> None:
+    """Events to the outbox, in order; `actor` is who wrote what they tell of."""
     rows = [
-        (event.type, getattr(event, "run_id", None), event.occurred_at, recorded_at, _encode(event).decode())
+        (event.type, getattr(event, "run_id", None), event.occurred_at, recorded_at, _encode(event).decode(), actor)
         for event in events
     ]
-    Bulk(connection).insert(tables.outbox, _COLUMNS, rows)
+    if not rows or connection.dialect.name != "sqlite":
+        Bulk(connection).insert(tables.outbox, _COLUMNS, rows)
+        return
+    last = connection.execute(_LAST).scalar_one()
+    placed = [(*row, place) for place, row in enumerate(rows, start=last + 1)]
+    Bulk(connection).insert(tables.outbox, (*_COLUMNS, "position"), placed)
 
 
 class Outbox:
@@ -37,7 +44,7 @@ class Outbox:
         self._connection = connection
 
     def place(self, limit: int = 5000) -> int:
-        """Gives the next positions to committed events that have none. Call from one relay only."""
+        """Gives the next positions to committed events that have none (on SQLite all have one). From one relay only."""
         table = tables.outbox
         waiting = self._connection.execute(
             sa.select(table.c.sequence).where(table.c.position.is_(None)).order_by(table.c.sequence).limit(limit)
@@ -45,7 +52,7 @@ class Outbox:
         sequences = list(waiting)
         if not sequences:
             return 0
-        last = self._connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.position), 0))).scalar_one()
+        last = self._connection.execute(_LAST).scalar_one()
         rows = [(last + place, sequence) for place, sequence in enumerate(sequences, start=1)]
         return Bulk(self._connection).update(table, ("sequence",), ("position",), rows)
 
@@ -54,7 +61,13 @@ class Outbox:
         table = tables.outbox
         query = (
             sa.select(
-                table.c.sequence, table.c.type, table.c.occurred_at, table.c.position, table.c.run_id, table.c.data
+                table.c.sequence,
+                table.c.type,
+                table.c.occurred_at,
+                table.c.position,
+                table.c.run_id,
+                table.c.data,
+                table.c.actor,
             )
             .where(table.c.position > position)
             .order_by(table.c.position)
@@ -67,6 +80,7 @@ class Outbox:
                 "occurred_at": row.occurred_at.isoformat(),
                 "position": row.position,
                 "run_id": None if row.run_id is None else str(row.run_id),
+                "actor": row.actor,
                 "data": row.data,
             }
             for row in self._connection.execute(query)
@@ -85,9 +99,13 @@ class Outbox:
 
     def enrol(self, name: str) -> None:
         """A new subscriber, at the end: it gets what happens from now on."""
-        last = sa.select(sa.func.coalesce(sa.func.max(tables.outbox.c.position), 0))
-        position = int(self._connection.execute(last).scalar_one())
+        position = int(self._connection.execute(_LAST).scalar_one())
         self._connection.execute(sa.insert(tables.subscribers), {"name": name, "position": position, "failures": 0})
+
+    def subscribers(self) -> list[dict[str, Any]]:
+        """Every subscriber: `name`, `position`, `failures` in a row, `retry_at`, `last_error`."""
+        query = sa.select(tables.subscribers).order_by(tables.subscribers.c.name)
+        return [dict(row) for row in self._connection.execute(query).mappings()]
 
     def position(self, name: str, now: datetime) -> int | None:
         """The position a subscriber has reached; None while it waits after a failure, or has no place."""
@@ -120,12 +138,19 @@ class Outbox:
         )
 
     def prune(self, before: datetime, limit: int = 5000) -> int:
-        """Removes events, oldest first, that were recorded before a time and that every subscriber has taken."""
+        """Removes events, oldest first, that were recorded before a time and that every subscriber has taken.
+
+        What a kept Run's history is told from stays: its own events, and those of its links.
+        """
         table = tables.outbox
         reached = self._connection.execute(sa.select(sa.func.min(tables.subscribers.c.position))).scalar()
         # the last position stays: it is where the numbering goes on
         last = sa.select(sa.func.max(table.c.position)).scalar_subquery()
-        old = sa.select(table.c.sequence).where(table.c.recorded_at < before, table.c.position < last)
+        is_kept = sa.exists().where(tables.runs.c.id == table.c.run_id, tables.runs.c.is_active)
+        tells_of_it = sa.or_(table.c.type.like("run.%"), table.c.type.in_(("instance.linked", "instance.unlinked")))
+        old = sa.select(table.c.sequence).where(
+            table.c.recorded_at < before, table.c.position < last, ~sa.and_(tells_of_it, is_kept)
+        )
         if reached is not None:
             old = old.where(table.c.position <= reached)
         old = old.order_by(table.c.position).limit(limit)

@@ -10,6 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from runlink.store import tables
+from runlink.store.inbox_reports import InboxReports
 from runlink.store.selection import chosen
 from runlink.store.status_reports import StatusReports
 from runlink.store.work_reports import WorkReports
@@ -20,7 +21,7 @@ _RUN = tables.runs
 _LINK = tables.run_orchestrations
 
 
-class Reports(WorkReports, StatusReports):
+class Reports(WorkReports, StatusReports, InboxReports):
     """Listings within a unit of work. Each gives plain dicts, times aware, ids as UUID."""
 
     def __init__(self, connection: sa.Connection) -> None:
@@ -38,14 +39,16 @@ class Reports(WorkReports, StatusReports):
         before: UUID | None = None,
         limit: int = 50,
         instance_id: UUID | None = None,
+        instance_ids: Sequence[UUID] | None = None,
         external_id: str | None = None,
     ) -> list[dict[str, Any]]:
         """Instances with their engine's name and the ids of their Runs. `workflow` may hold `*`."""
         names = ("external_id", "workflow", "status", "native_status", "attempt", "queued_at", "started_at",
                  "finished_at", "duration_seconds", "url", "message", "parameters", "labels", "instance_metadata",
-                 "parent_external_id", "vanished_at", "observed_at")  # fmt: skip
+                 "parent_external_id", "vanished_at", "observed_at", "steps_state")  # fmt: skip
         query = (
             sa.select(_INSTANCE.c.id, _ENGINE.c.name.label("engine"), *(_INSTANCE.c[name] for name in names))
+            .add_columns(_ENGINE.c.type.label("engine_type"))
             .join(_ENGINE, _ENGINE.c.id == _INSTANCE.c.engine_id)
             .where(_INSTANCE.c.is_active)
             .order_by(_INSTANCE.c.id.desc())
@@ -61,6 +64,7 @@ class Reports(WorkReports, StatusReports):
             (since, lambda: sa.or_(_INSTANCE.c.started_at >= since, _INSTANCE.c.queued_at >= since)),
             (before, lambda: _INSTANCE.c.id < before),
             (instance_id, lambda: _INSTANCE.c.id == instance_id),
+            (instance_ids, lambda: chosen(self._connection, _INSTANCE.c.id, list(instance_ids or ()))),
             (external_id, lambda: _INSTANCE.c.external_id == external_id),
         ]
         for given, condition in conditions:
@@ -88,9 +92,12 @@ class Reports(WorkReports, StatusReports):
         automation: str | None = None,
         status: str | None = None,
         correlation_id: str | None = None,
+        silent: bool = False,
         before: UUID | None = None,
         limit: int = 50,
         since: datetime | None = None,
+        run_id: UUID | None = None,
+        linked: bool | None = None,
     ) -> list[dict[str, Any]]:
         """Runs with their automation's name and how many instances count for them."""
         automations = tables.automations
@@ -101,7 +108,7 @@ class Reports(WorkReports, StatusReports):
             .scalar_subquery()
         )
         names = ("correlation_id", "status", "attempt", "created_at", "started_at", "finished_at", "error_summary",
-                 "cancellation_reason", "quiet_until", "version")  # fmt: skip
+                 "cancellation_reason", "quiet_until", "silent_since", "version")  # fmt: skip
         query = (
             sa.select(_RUN.c.id, automations.c.name.label("automation"), *(_RUN.c[name] for name in names))
             .add_columns(count.label("instances"))
@@ -116,10 +123,17 @@ class Reports(WorkReports, StatusReports):
             query = query.where(_RUN.c.status == status.upper())
         if correlation_id is not None:
             query = query.where(_RUN.c.correlation_id == correlation_id)
+        if silent:
+            query = query.where(_RUN.c.silent_since.is_not(None))
         if before is not None:
             query = query.where(_RUN.c.id < before)
         if since is not None:
             query = query.where(_RUN.c.created_at >= since)
+        if run_id is not None:
+            query = query.where(_RUN.c.id == run_id)
+        if linked is not None:
+            has_link = sa.exists().where(_LINK.c.run_id == _RUN.c.id, _LINK.c.is_active)
+            query = query.where(has_link if linked else ~has_link)
         return [dict(row) for row in self._connection.execute(query).mappings()]
 
     def links(self, *, run_id: UUID | None = None, instance_id: UUID | None = None) -> list[dict[str, Any]]:
@@ -151,16 +165,22 @@ class Reports(WorkReports, StatusReports):
         rows = self._connection.execute(query.order_by(table.c.instance_id, table.c[order]))
         return [dict(row) for row in rows.mappings()]
 
-    def events(self, *, run_id: UUID | None = None, limit: int = 200) -> list[dict[str, Any]]:
-        """The latest events of the outbox, oldest first; of one Run when given."""
+    def events(
+        self, *, run_id: UUID | None = None, until: datetime | None = None, limit: int = 200
+    ) -> list[dict[str, Any]]:
+        """The latest events of the outbox, oldest first; of one Run, and recorded until a time, when given."""
         table = tables.outbox
         query = sa.select(table).order_by(table.c.sequence.desc()).limit(limit)
         if run_id is not None:
             query = query.where(table.c.run_id == run_id)
+        if until is not None:
+            query = query.where(table.c.recorded_at <= until)
         return [dict(row) for row in self._connection.execute(query).mappings()][::-1]
 
-    def quarantine(self, *, engine: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-        """Items that could not be taken in, latest first."""
+    def quarantine(
+        self, *, engine: str | None = None, external_ids: Sequence[str] | None = None, limit: int = 50
+    ) -> list[dict[str, Any]]:
+        """Items that could not be taken in, latest first; of these instances when given."""
         table = tables.quarantine
         query = (
             sa.select(_ENGINE.c.name.label("engine"), *(c for c in table.c if c.name != "engine_id"))
@@ -170,6 +190,8 @@ class Reports(WorkReports, StatusReports):
         )
         if engine is not None:
             query = query.where(_ENGINE.c.name == engine)
+        if external_ids is not None:
+            query = query.where(chosen(self._connection, table.c.external_id, external_ids))
         return [dict(row) for row in self._connection.execute(query).mappings()]
 
     def counts(self) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ class EntityRepository(Generic[E]):
 
     def _after_write(self, entity: E) -> None:
         entity.mark_stored()
-        insert_events(self._connection, entity.pull_events(), entity.updated_at)
+        insert_events(self._connection, entity.pull_events(), entity.updated_at, self._actor)
         if isinstance(entity, ItemExecution):
             history = HistoryRepository(self._connection, self._actor)
             for record in entity.pull_history():

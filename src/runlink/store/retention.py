@@ -3,7 +3,8 @@
 The daemon comes here hourly.
 
 An instance, its attempts, steps and links are never removed, nor anything a Run's history is told from: neither the
-first, whole observation of an instance, nor any observation of an instance that counts for a Run.
+first, whole observation of an instance, nor any observation of an instance that counts, or once counted, for a Run, nor
+a Run's own events.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _observations(connection: sa.Connection, before: datetime, limit: int) -> in
     earlier = one.alias("earlier")
     counts_for_a_run = (
         sa.exists()
-        .where(link.c.orchestration_instance_id == one.c.instance_id, link.c.is_active)
+        .where(link.c.orchestration_instance_id == one.c.instance_id)
         .where(run.c.id == link.c.run_id, run.c.is_active)
     )
     is_not_first = sa.exists().where(earlier.c.instance_id == one.c.instance_id, earlier.c.id < one.c.id)

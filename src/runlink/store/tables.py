@@ -96,9 +96,8 @@ runs = _entity(
     *_times(),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="1"),
     sa.Column("silent_since", UtcDateTime),
-    # bookkeeping: when a Run whose instances have all ended may complete, and when it counts as silent without news
+    # bookkeeping: when a Run whose instances have all ended may complete
     sa.Column("quiet_until", UtcDateTime),
-    sa.Column("silent_at", UtcDateTime),
     sa.Index("ix_runs_correlation_id", "correlation_id"),
     sa.Index("ix_runs_automation_id", "automation_id"),
     sa.Index("ix_runs_status", "status", "id"),
@@ -108,13 +107,6 @@ sa.Index(
     runs.c.quiet_until,
     sqlite_where=runs.c.quiet_until.is_not(None),
     postgresql_where=runs.c.quiet_until.is_not(None),
-)
-
-sa.Index(
-    "ix_runs_silent_at",
-    runs.c.silent_at,
-    sqlite_where=runs.c.silent_at.is_not(None),
-    postgresql_where=runs.c.silent_at.is_not(None),
 )
 
 batch_executions = _entity(
@@ -277,9 +269,19 @@ waiting_keys = sa.Table(  # keys that rules found in instances and that no Run h
     metadata,
     sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), primary_key=True),
     sa.Column("rule", sa.Text, primary_key=True),
-    _ref("automation_id", "automations"),
-    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("automation_id", sa.Uuid, sa.ForeignKey("automations.id"), primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
     sa.Index("ix_waiting_keys_automation_id_key", "automation_id", "key"),
+)
+
+correlations = sa.Table(  # values by which rules know an instance's parent in another engine, from either side
+    "correlations",
+    metadata,
+    sa.Column("topic", sa.String(32), primary_key=True),  # what is compared: a digest of the rule's `parent`
+    sa.Column("side", sa.String(6), primary_key=True),  # "parent" or "child"
+    sa.Column("value", sa.Text, primary_key=True),
+    sa.Column("instance_id", sa.Uuid, sa.ForeignKey("orchestration_instances.id"), primary_key=True),
+    sa.Index("ix_correlations_instance_id", "instance_id"),
 )
 
 # --- feeds ---------------------------------------------------------------------------------------------------------
@@ -378,6 +380,7 @@ outbox = sa.Table(
     sa.Column("occurred_at", UtcDateTime, nullable=False),
     sa.Column("recorded_at", UtcDateTime, nullable=False),
     sa.Column("data", Json, nullable=False),
+    sa.Column("actor", sa.String(200)),  # who wrote what the event tells of
     sa.UniqueConstraint("position"),
     sa.Index("ix_outbox_run_id", "run_id", "sequence"),
     sa.Index("ix_outbox_recorded_at", "recorded_at"),
@@ -423,4 +426,64 @@ sa.Index(
     subscription_events.c.position,
     sqlite_where=IS_WAITING,
     postgresql_where=IS_WAITING,
+)
+
+# --- the server ----------------------------------------------------------------------------------------------------
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("scopes", Json, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),  # of the token, which is kept nowhere
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+    sa.Column("expires_at", UtcDateTime),
+    sa.Column("revoked_at", UtcDateTime),
+    sa.Column("last_used_at", UtcDateTime),  # to the quarter of an hour
+    sa.UniqueConstraint("digest"),
+)
+sa.Index(
+    "ix_tokens_name_valid",
+    tokens.c.name,
+    unique=True,
+    sqlite_where=tokens.c.revoked_at.is_(None),
+    postgresql_where=tokens.c.revoked_at.is_(None),
+)
+
+sessions = sa.Table(  # of browsers that logged in with a token
+    "sessions",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    _ref("token_id", "tokens"),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=False),
+    sa.Index("ix_sessions_expires_at", "expires_at"),
+)
+
+idempotency_keys = sa.Table(  # what a repeated request made the first time
+    "idempotency_keys",
+    metadata,
+    sa.Column("actor", sa.String(200), primary_key=True),
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("digest", sa.LargeBinary, nullable=False),  # of the request: the same key with another is refused
+    sa.Column("entity_id", sa.Uuid, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+audit = sa.Table(  # who changed what through the server or the tokens' command
+    "audit",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("actor", sa.String(200), nullable=False),
+    sa.Column("action", sa.String(50), nullable=False),
+    sa.Column("subject_type", sa.String(50), nullable=False),
+    sa.Column("subject_id", sa.Uuid),
+    sa.Column("address", sa.String(50)),
+    sa.Column("details", Json),
+    sa.Index("ix_audit_at", "at"),
+    sa.Index("ix_audit_subject_id", "subject_id", "id"),
 )

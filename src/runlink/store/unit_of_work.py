@@ -18,9 +18,12 @@ from runlink.domain import (
     RunOrchestration,
 )
 from runlink.store import mapping
+from runlink.store.access import Access, Audit, IdempotencyKeys
 from runlink.store.deliveries import Deliveries
+from runlink.store.event_log import EventLog
 from runlink.store.feed_health import FeedHealth
 from runlink.store.ledger import SqlLedger
+from runlink.store.listings import Listings
 from runlink.store.outbox import Outbox
 from runlink.store.reports import Reports
 from runlink.store.repositories import EntityRepository, HistoryRepository
@@ -95,9 +98,34 @@ class SqlUnitOfWork:
         return Subscriptions(self.connection)
 
     @cached_property
+    def event_log(self) -> EventLog:
+        """The outbox as its readers see it."""
+        return EventLog(self.connection)
+
+    @cached_property
     def feed_health(self) -> FeedHealth:
         """How each engine's feeds are doing."""
         return FeedHealth(self.connection)
+
+    @cached_property
+    def access(self) -> Access:
+        """Tokens and sessions."""
+        return Access(self.connection)
+
+    @cached_property
+    def idempotency_keys(self) -> IdempotencyKeys:
+        """What repeated requests made the first time."""
+        return IdempotencyKeys(self.connection, self.actor)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Who changed what."""
+        return Audit(self.connection, self.actor)
+
+    @cached_property
+    def listings(self) -> Listings:
+        """What the API lists and shows."""
+        return Listings(self.connection)
 
     @cached_property
     def reports(self) -> Reports:

@@ -154,6 +154,34 @@ class WorkReports:
         query = _narrowed(query, given, table.id, before)
         return self._rows(query if since is None else query.where(table.started_at >= since))
 
+    def item_counts(self, run_id: UUID, *, until: datetime | None = None) -> list[dict[str, Any]]:
+        """How many items of each batch of a Run are in each status: `batch`, `status`, `count`.
+
+        With `until` by the history that was written until then; an execution without any was PENDING.
+        """
+        table, history = _ITEM_EXECUTION.c, tables.item_state_history.c
+        status: sa.ColumnElement[Any] = table.status
+        if until is not None:
+            then = (
+                sa.select(history.new_status)
+                .where(history.item_execution_id == table.id, history.created_at <= until)
+                .order_by(history.created_at.desc(), history.id.desc())
+                .limit(1)
+                .correlate(_ITEM_EXECUTION)
+                .scalar_subquery()
+            )
+            status = sa.func.coalesce(then, "PENDING")
+        query = (
+            sa.select(_BATCH.c.name.label("batch"), status.label("status"), sa.func.count().label("count"))
+            .select_from(_ITEM_EXECUTION)
+            .join(_BATCH_EXECUTION, _BATCH_EXECUTION.c.id == table.batch_execution_id)
+            .join(_BATCH, _BATCH.c.id == _BATCH_EXECUTION.c.batch_id)
+            .where(table.run_id == run_id, table.is_active)
+            .group_by(_BATCH.c.name, sa.text("2"))
+            .order_by(_BATCH.c.name, sa.text("2"))
+        )
+        return self._rows(query if until is None else query.where(table.created_at <= until))
+
     def _rows(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
         return [dict(row) for row in self._connection.execute(query).mappings()]
 

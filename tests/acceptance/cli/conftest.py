@@ -104,6 +104,7 @@ class Place:
         """Writes the configuration: `engines` are (name, engine)."""
         others = [p.name for p in importlib.metadata.entry_points(group="runlink") if p.name != "acme"]
         text = f"[plugins]\ndisabled = {sorted(set(others))}\n"
+        text += '[server]\nlisten = "127.0.0.1:0"\n'  # many run at a time
         for name, engine in engines:
             url = engine if isinstance(engine, str) else engine.url
             text += f'[engines.{name}]\ntype = "acme"\nurl = "{url}"\ntoken = {{ env = "ACME_TOKEN" }}\n'
@@ -222,7 +223,7 @@ def acme(new_engine):
 def synced(place, acme):
     """A place with four instances, two of them linked to a Run `monday`."""
     rule = '[[links]]\nname = "by id"\nworkflow = "nightly/*"\nautomation = "nightly"\nrun_key = "parameters.RUN_ID"\n'
-    place.configure(("ci", acme), more=f'{rule}expected = ["nightly/build", "nightly/test"]\n')
+    place.configure(("ci", acme), more=f'{rule}[automations.nightly]\nexpected = ["nightly/build", "nightly/test"]\n')
     key = {"RUN_ID": "monday"}
     t = "2026-01-05T10:0{}:00+00:00"
     acme.add("b-1", "nightly/build", "COMPLETED", started=t.format(0), finished=t.format(2), parameters=key,

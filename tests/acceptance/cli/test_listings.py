@@ -91,7 +91,8 @@ def test_one_instance_with_all_that_is_known(synced):
 def test_a_run_in_json(synced):
     [row] = synced.rows("runs", "list")
     assert list(row) == ["id", "automation", "correlation_id", "status", "attempt", "created_at", "started_at",
-                         "finished_at", "error_summary", "cancellation_reason", "quiet_until", "version",
+                         "finished_at", "error_summary", "cancellation_reason", "quiet_until", "silent_since",
+                         "version",
                          "instances"]  # fmt: skip
     assert (row["automation"], row["correlation_id"], row["status"], row["instances"]) == (
         "nightly", "monday", "FAILED", 2)  # fmt: skip

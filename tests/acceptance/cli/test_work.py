@@ -129,3 +129,21 @@ def test_batch_executions(executed):
     assert (row["id"], row["status"], row["items"]) == (executed.whole, "PROCESSING", 1)
     shown = executed.ok("executions", "show", executed.whole, "-o", "json").json
     assert [one["id"] for one in shown["executions"]] == [executed.part]
+
+
+# --- Runs by hand -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_moved_by_hand_step_by_step(work):
+    run = work.ok("runs", "create", "--automation", "orders", "--key", "7").out.strip()
+    assert f"run {run} is PROCESSING" in work.ok("runs", "start", "7").err
+    assert f"run {run} is FAILED" in work.ok("runs", "fail", run, "--reason", "no paper").err
+    [row] = work.rows("runs", "list", "--status", "failed")
+    assert (row["id"], row["error_summary"], row["attempt"]) == (run, "no paper", 1)
+    work.ok("runs", "reopen", "7")
+    assert f"run {run} is COMPLETED" in work.ok("runs", "complete", "7").err
+    said = work("runs", "cancel", "7", "--reason", "too late")
+    assert (said.code, "is COMPLETED and cannot become CANCELLED" in said.err) == (1, True)
+    assert work.rows("runs", "list", "--silent") == []
+    said = work("runs", "start", "nothing")
+    assert (said.code, "no run has the id or correlation id 'nothing'" in said.err) == (1, True)

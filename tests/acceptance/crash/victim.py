@@ -21,6 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 from tests.engines.scripted import ScriptedPlugin
 
+from runlink.application.policy import Policy
 from runlink.application.settings import EngineSettings, LinkRule, Settings
 from runlink.bootstrap import Runlink, open_settings_store, utc_now
 from runlink.daemon import Daemon
@@ -33,13 +34,11 @@ LINKS = (
         automation="Main",
         run_key="parameters.RUN_ID",
         create_run=True,
-        expected=("main",),
     ),
-    LinkRule(
-        name="quiet", workflow="quiet", automation="Quiet", run_key="parameters.RUN_ID", create_run=True, quiet_s=0.0
-    ),
+    LinkRule(name="quiet", workflow="quiet", automation="Quiet", run_key="parameters.RUN_ID", create_run=True),
     LinkRule(name="children", inherit="parent"),
 )
+POLICIES = {"Main": Policy(expected=("main",)), "Quiet": Policy(quiet_s=0.0)}
 
 
 def die_with_parent() -> None:
@@ -94,7 +93,7 @@ def serve(order: dict[str, Any]) -> None:
         poll_interval_s=0.02,
         max_requests_per_minute=100_000,
     )
-    settings = Settings(store_url=order["store"], engines={"scripted": engine}, links=LINKS)
+    settings = Settings(store_url=order["store"], engines={"scripted": engine}, links=LINKS, automations=POLICIES)
     plugin = ScriptedPlugin(order["events"])
     plugins = PluginHost.load(extra=[("scripted", plugin)], environ={"RUNLINK_DISABLE_PLUGIN_AUTOLOAD": "1"})
     runlink = Runlink(settings, plugins, open_settings_store(settings), utc_now)

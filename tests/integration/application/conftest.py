@@ -9,10 +9,12 @@ import sqlalchemy as sa
 
 from runlink.application.decide import Read
 from runlink.application.ingest import ingest
+from runlink.application.policy import Policy
 from runlink.application.registry import register
+from runlink.application.relink import relink
 from runlink.application.rollup import roll_up
 from runlink.application.rules import Rules
-from runlink.application.runs import create_run, end_quiet_runs, link, unlink
+from runlink.application.runs import Move, create_run, end_quiet_runs, flag_silent_runs, link, move_run, unlink
 from runlink.application.settings import EngineSettings, LinkRule, Settings
 from runlink.domain import ExecutionStatus
 from runlink.spi import Observation, Page
@@ -36,16 +38,17 @@ class World:
         self.rules = Rules()
         self.configure()
 
-    def configure(self, *rules, engines=("ci",), **engine_settings):
-        settings = Settings(
+    def configure(self, *rules, engines=("ci",), policy=None, policies=None, linkers=None, **engine_settings):
+        self.settings = settings = Settings(
             store_url="",
             engines={
                 name: EngineSettings(name=name, type="Test", url=f"http://{name}", **engine_settings)
                 for name in engines
             },
             links=tuple(LinkRule(**({"name": f"rule{n}"} | rule)) for n, rule in enumerate(rules)),
+            automations=policies or ({} if policy is None else {"nightly": Policy(**policy)}),
         )
-        registered = self.store.write(lambda uow: register(uow, settings), actor="cli:test")
+        registered = self.store.write(lambda uow: register(uow, settings, linkers), actor="cli:test")
         self.engines, self.rules = registered.engines, registered.rules
         return registered
 
@@ -88,6 +91,19 @@ class World:
     def unlink(self, run, external_id, engine="ci"):
         instance_id = self.instance(external_id, engine).id
         return self.store.write(lambda uow: unlink(uow, self.rules, run.id, instance_id, now=self.now), actor="cli:me")
+
+    def move(self, run, move, reason=None):
+        return self.store.write(
+            lambda uow: move_run(uow, self.rules, run.id, Move(move), reason=reason, now=self.now), actor="cli:me"
+        )
+
+    def silence(self, minutes):
+        self.now += timedelta(minutes=minutes)
+        return self.store.write(lambda uow: flag_silent_runs(uow, self.rules, self.now), actor="daemon")
+
+    def relink(self, **how):
+        """The rules as they are now, over everything stored."""
+        return relink(self.store, lambda _uow: self.rules, **({"actor": "cli:me", "now": lambda: self.now} | how))
 
     def quiet(self, minutes=60):
         self.now += timedelta(minutes=minutes)
@@ -218,9 +234,12 @@ BY_KEY = {"automation": "nightly", "run_key": "parameters.RUN_ID"}
 
 @pytest.fixture
 def by_key(world):
-    """by_key(create_run=True, …): one rule that finds the Run by a parameter, and then the rules given."""
+    """by_key(create_run=True, …): one rule that finds the Run by a parameter, and then the rules given.
 
-    def configure(*more, engines=("ci",), **rule):
-        return world.configure(BY_KEY | rule, *more, engines=engines)
+    `policy` is that of the Run's automation.
+    """
+
+    def configure(*more, engines=("ci",), policy=None, **rule):
+        return world.configure(BY_KEY | rule, *more, engines=engines, policy=policy)
 
     return configure

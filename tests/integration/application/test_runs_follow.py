@@ -25,7 +25,7 @@ def run_of(world):
 
 
 def test_a_run_starts_with_its_first_instance_and_completes_when_it_was_quiet(world, build, by_key, run_of, minute):
-    by_key(create_run=True, quiet_s=120)
+    by_key(create_run=True, policy={"quiet_s": 120})
     world.see(build("1", "PENDING", run="r", queued=0))
     assert run_of("r").status is S.PENDING
     world.see(build("1", "PROCESSING", run="r", queued=0, start=1))
@@ -41,7 +41,7 @@ def test_a_run_starts_with_its_first_instance_and_completes_when_it_was_quiet(wo
 
 
 def test_a_later_instance_begins_the_quiet_time_anew(world, build, by_key, run_of):
-    by_key(create_run=True, quiet_s=120)
+    by_key(create_run=True, policy={"quiet_s": 120})
     world.see(build("1", "COMPLETED", run="r", end=1))
     world.see(build("2", "COMPLETED", run="r", end=2))
     assert world.quiet(minutes=1.5) == 0
@@ -50,7 +50,7 @@ def test_a_later_instance_begins_the_quiet_time_anew(world, build, by_key, run_o
 
 
 def test_with_expected_it_completes_when_all_of_them_have(world, build, by_key, run_of):
-    by_key(create_run=True, expected=("build", "deploy/*"))
+    by_key(create_run=True, policy={"expected": ("build", "deploy/*")})
     world.see(build("1", "COMPLETED", run="r", workflow="build"))
     assert world.quiet() == 0
     assert run_of("r").status is S.PROCESSING, "the gap between two engines is no success"
@@ -101,14 +101,16 @@ def test_a_run_again_as_another_instance_replaces_the_first(world, build, by_key
     assert run_of("r").status is S.COMPLETED
 
 
-def test_an_edit_of_what_had_completed_does_not_reopen_a_completed_run(world, build, by_key, run_of):
+def test_what_had_ended_well_does_not_reopen_a_completed_run(world, build, by_key, run_of, minute):
     by_key(create_run=True)
     world.see(build("1", "COMPLETED", run="r", end=3))
     world.quiet()
     version = run_of("r").version
     world.see(build("1", "COMPLETED", run="r", end=3, message="kept for ever"))
-    world.see(build("2", "COMPLETED", run="r", workflow="late", end=4))
     assert (run_of("r").status, run_of("r").version) == (S.COMPLETED, version)
+    world.see(build("2", "COMPLETED", run="r", workflow="late", start=1, end=4))
+    assert (run_of("r").status, run_of("r").started_at, run_of("r").finished_at) == (S.COMPLETED, minute(1), minute(4))
+    assert world.events("run.") == ["run.started", "run.completed"]
     assert world.quiet() == 0
     world.see(build("3", "PROCESSING", run="r", workflow="later", start=9))
     assert run_of("r").status is S.PROCESSING
@@ -200,7 +202,7 @@ def test_an_ended_run_settles_its_open_executions_with_their_history(world, buil
 def test_feeds_of_one_run_at_once_lose_no_update(world, build, by_key, run_of):
     """Each engine ends its part in its own thread: whoever is last must see the others' ends."""
     engines = tuple(f"e{n}" for n in range(5))
-    by_key(create_run=True, engines=engines, expected=tuple(f"w{n}" for n in range(5)))
+    by_key(create_run=True, engines=engines, policy={"expected": tuple(f"w{n}" for n in range(5))})
     for turn in range(5):
         key = f"r{turn}"
         world.see(build(key, "PENDING", run=key, workflow="w0"), engine="e0")
@@ -219,7 +221,7 @@ def test_feeds_of_one_run_at_once_lose_no_update(world, build, by_key, run_of):
 
 
 def test_a_link_by_hand_while_the_instance_ends_sees_the_end(world, build, by_key):
-    by_key(expected=("app",))
+    by_key(policy={"expected": ("app",)})
     for turn in range(6):
         run = world.run()
         name = f"{turn}"

@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 from tests.engines.puppets import START, Counting, S, Shelf, World, puppet, seen, turns, utc_now
 
+from runlink.application.policy import Policy
 from runlink.application.settings import LinkRule
 from runlink.spi import Page, TransientError
 from runlink.testing import serve_exchanges
 
-RULE = LinkRule(name="by id", automation="Nightly", run_key="parameters.RUN_ID", create_run=True, quiet_s=0.0)
+RULE = LinkRule(name="by id", automation="Nightly", run_key="parameters.RUN_ID", create_run=True)
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_an_engine_that_does_not_answer_a_refetch_makes_nothing_vanish(world):
 
 
 def test_the_first_turn_is_a_baseline_and_the_second_is_not(daemon_store, shelf):
-    world = World(daemon_store, links=(RULE,))
+    world = World(daemon_store, links=(RULE,), automations={"Nightly": Policy(quiet_s=0.0)})
     shelf.runs = {f"old{n}": seen(f"old{n}", S.COMPLETED, parameters={"RUN_ID": f"r{n}"}) for n in range(3)}
     feed = world.engine("ci", shelf.adapter())
     feed.run()
@@ -109,7 +110,7 @@ def test_the_first_turn_is_a_baseline_and_the_second_is_not(daemon_store, shelf)
 
 
 def test_a_first_turn_that_breaks_off_is_begun_again_as_a_baseline(daemon_store):
-    world = World(daemon_store, links=(RULE,))
+    world = World(daemon_store, links=(RULE,), automations={"Nightly": Policy(quiet_s=0.0)})
     breaks = [True, True, False]
 
     def poll(_self, _cursors):

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from tests.engines.puppets import START, S, World, puppet, seen, until
 
+from runlink.application.policy import Policy
 from runlink.application.settings import LinkRule, Secret, Subscription
 from runlink.daemon.dispatch import Dispatch
 from runlink.daemon.relay import Relay
@@ -16,7 +17,7 @@ from runlink.hosting.authentication import Authenticator, NotAuthentic, WebhookS
 from runlink.spi import Page
 from runlink.testing import serve_exchanges
 
-RULE = LinkRule(name="by id", automation="Nightly", run_key="parameters.RUN_ID", create_run=True, expected=("build",))
+RULE = LinkRule(name="by id", automation="Nightly", run_key="parameters.RUN_ID", create_run=True)
 SECRETS = (Secret(env="NEW_KEY"), Secret(env="OLD_KEY"))
 
 
@@ -25,7 +26,7 @@ def world(daemon_store, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "runlink")
     monkeypatch.setenv("NEW_KEY", "whsec_bmV3IGtleSBvZiBzb21lIGJ5dGVz")
     monkeypatch.setenv("OLD_KEY", "old")
-    world = World(daemon_store, links=(RULE,))
+    world = World(daemon_store, links=(RULE,), automations={"Nightly": Policy(expected=("build",))})
     world.moment = START
     world.now = lambda: world.moment
     yield world

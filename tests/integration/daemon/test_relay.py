@@ -8,12 +8,13 @@ from datetime import timedelta
 import pytest
 from tests.engines.puppets import START, S, World, puppet, seen, until
 
+from runlink.application.policy import Policy
 from runlink.application.settings import LinkRule
 from runlink.daemon.relay import Relay
 from runlink.spi import Page
 from runlink.store import open_store
 
-RULE = LinkRule(name="by id", automation="Nightly", run_key="parameters.RUN_ID", create_run=True, expected=("build",))
+RULE = LinkRule(name="by id", automation="Nightly", run_key="parameters.RUN_ID", create_run=True)
 
 
 class Script:
@@ -38,7 +39,7 @@ class Script:
 @pytest.fixture
 def world(daemon_store, caplog):
     caplog.set_level(logging.INFO, "runlink")
-    world = World(daemon_store, links=(RULE,))
+    world = World(daemon_store, links=(RULE,), automations={"Nightly": Policy(expected=("build",))})
     yield world
     world.stop()
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from runlink.application.ports import ObservationRow, Quarantined
 from runlink.application.settings import Retention
-from runlink.domain import Automation, Engine, ExecutionStatus, OrchestrationInstance, Run, RunOrchestration
+from runlink.domain import (
+    Automation,
+    Engine,
+    ExecutionStatus,
+    InstanceLinked,
+    OrchestrationInstance,
+    Run,
+    RunOrchestration,
+    new_id,
+)
 from runlink.store import tables
 from runlink.store.retention import Pruned, prune
 
+LINK = {"occurred_at": datetime(2024, 1, 1, tzinfo=UTC), "run_orchestration_id": new_id(), "rule": "r",
+        "orchestration_instance_id": new_id()}  # fmt: skip
 RETENTION = Retention(observations_days=90, outbox_days=14, quarantine_days=30)
 
 
@@ -73,20 +84,42 @@ def test_what_counts_for_a_kept_run_stays_for_ever(store, instances, t0):
     assert left(store).count("linked") == 1
 
 
-def test_an_instance_that_was_unlinked_counts_no_more(store, instances, t0):
+def test_an_instance_that_was_unlinked_stays_too_for_what_was_known_then(store, instances, t0):
     with store.unit_of_work() as uow:
         uow.run_orchestrations.delete(instances["link"])
-    assert pruned(store, t0 + timedelta(days=4000)).observations == 4
+    pruned(store, t0 + timedelta(days=4000))
+    assert left(store).count("linked") == 3
 
 
-def test_quarantine_and_events_go_by_their_own_times(store, instances, t0):
+def event_types(store):
+    table = tables.outbox
+    with store.reading() as uow:
+        return list(uow.connection.execute(sa.select(table.c.type).order_by(table.c.sequence)).scalars())
+
+
+def test_the_events_of_a_kept_run_stay_and_all_others_go_by_their_time(store, instances, t0):
+    run, free = instances["run"], instances["free"]
+    free.start(t0)
+    run.start(t0)
+    run.fail(at=t0)
     with store.unit_of_work() as uow:
-        for _ in range(2):
-            instances["run"].start(t0) if instances["run"].status.value == "PENDING" else instances["run"].fail(at=t0)
-            uow.runs.update(instances["run"])
+        uow.connection.execute(sa.delete(tables.outbox))
+        uow.runs.update(run)
+        uow.ledger.insert_events([*free.pull_events(), InstanceLinked(**LINK, run_id=run.id)], t0, "test")
         uow.connection.execute(sa.update(tables.outbox).values(recorded_at=t0))
+        free.complete(t0 + timedelta(days=1))
+        uow.ledger.insert_events(free.pull_events(), t0 + timedelta(days=1), "test")
     store.write(lambda uow: uow.outbox.place(), actor="relay")
     assert pruned(store, t0 + timedelta(days=15)) == Pruned(0, 1, 0)
+    assert event_types(store) == ["run.started", "run.failed", "instance.linked", "instance.status_changed"]
+    with store.unit_of_work() as uow:
+        uow.runs.delete(uow.runs.get(run.id))
+    pruned(store, t0 + timedelta(days=15))
+    assert event_types(store) == ["instance.status_changed"], "the last one is where the numbering goes on"
+
+
+def test_quarantine_goes_by_its_own_time(store, instances, t0):
+    assert pruned(store, t0 + timedelta(days=29)) == Pruned(0, 0, 0)
     assert pruned(store, t0 + timedelta(days=31)) == Pruned(0, 0, 1)
 
 

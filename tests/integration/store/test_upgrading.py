@@ -47,10 +47,14 @@ def test_0002_pins_what_hands_did_until_then(new_url, kind):
             *((tables.run_orchestrations, link) for link in links),
         ):
             insert(connection, table, entity)
+        waits = {"instance_id": instances[0].id, "rule": "rule", "automation_id": automation.id, "key": "k"}
+        connection.execute(sa.insert(tables.waiting_keys), waits)
     old.dispose()
     store: SqlStore = open_store(url)
     with store.reading() as uow:
         found = {link.id: link.pinned for link in uow.run_orchestrations.list(include_inactive=True)}
         assert found == {links[0].id: False, links[1].id: True, links[2].id: True}
         assert uow.runs.get(run.id) == run
+        (waiting,) = uow.connection.execute(sa.select(tables.waiting_keys)).mappings()
+        assert dict(waiting) == waits
     store.close()

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from runlink.application.conclude import conclude, counting
+from runlink.application.policy import Policy
 from runlink.application.ports import Linked
-from runlink.application.rollup import apply, conclude, counting
-from runlink.application.rules import Policy
+from runlink.application.rollup import apply
 from runlink.domain import ExecutionStatus, Run, new_id
 
 S = ExecutionStatus
@@ -117,9 +118,9 @@ def test_a_run_was_started_when_what_was_cancelled_had_started(started):
 
 def test_what_a_run_waits_for_is_said():
     done = [instance(workflow="build")]
-    assert conclude(done, Policy(("build", "deploy*")), quiet_over=False).waiting == "expects deploy*"
+    assert conclude(done, Policy(expected=("build", "deploy*")), quiet_over=False).waiting == "expects deploy*"
     assert conclude(done, Policy(quiet_s=30), quiet_over=False).waiting == "quiet for 30 s"
-    assert conclude(done, Policy(("build",)), quiet_over=False).waiting is None
+    assert conclude(done, Policy(expected=("build",)), quiet_over=False).waiting is None
 
 
 def test_a_run_lasts_from_the_first_start_to_the_last_end():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from runlink.application.policy import Policy
 from runlink.application.settings import EngineSettings, LinkRule, Retention, Secret, Settings
 from runlink.config import diff
 
@@ -27,13 +28,15 @@ def test_every_change_is_a_line_and_no_secret_is_shown():
         engine("gone"),
         engine("old"),
         links=(LinkRule(name="one", inherit="parent"), LinkRule(name="two", inherit="parent")),
+        automations={"old": Policy(quiet_s=5.0)},
     )
     new = settings(
         engine("a", poll_interval_s=30.0, include=("x",), options={"token": Secret(file=Path("t")), "user": "u"}),
         engine("b.c"),
         replace(engine("new", renamed_from="old"), url="http://old"),
-        links=(LinkRule(name="two", inherit="parent", quiet_s=1.0), LinkRule(name="one", inherit="parent"),
+        links=(LinkRule(name="two", inherit="parent", workflow="w"), LinkRule(name="one", inherit="parent"),
                LinkRule(name="three", inherit="parent")),
+        automations={"nightly": Policy(expected=("a",))},
         retention=Retention(outbox_days=1.0),
         disabled_plugins=frozenset({"acme"}),
         store_url="postgresql://db/x",
@@ -50,9 +53,11 @@ def test_every_change_is_a_line_and_no_secret_is_shown():
         "engines.a.user: (not set) -> 'u'",
         'engines."b.c": added (jenkins at http://b.c)',
         "engines.new: renamed from old",
-        "links 'two'.quiet_s: 30.0 -> 1.0",
+        "links 'two'.workflow: '*' -> 'w'",
         "links 'three': added",
         "links: the order of the rules changed",
+        "automations.old.quiet_s: 5.0 -> 30.0",
+        "automations.nightly.expected: [] -> ['a']",
         "retention.outbox_days: 14.0 -> 1.0",
         "plugins.disabled: [] -> ['acme'] (needs a restart)",
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runlink.application.policy import Policy
 from runlink.application.settings import EngineSettings, LinkRule, Retention, Secret
 from runlink.config import ConfigError, load
 
@@ -72,9 +73,13 @@ def test_every_key_is_read(read, tmp_path):
         automation = "a"
         run_key = "parameters.RUN_ID"
         create_run = true
-        expected = ["w"]
         [[links]]
         inherit = "parent"
+        [automations.a]
+        expected = ["w"]
+        on_failure = "fail-fast"
+        silent_after_s = 60
+        [automations."b c"]
         quiet_s = 5
         [retention]
         observations_days = 1
@@ -108,10 +113,13 @@ def test_every_key_is_read(read, tmp_path):
     assert settings.links == (
         LinkRule(
             name="n", engine="j*", workflow="w", automation="a", run_key="parameters.RUN_ID", create_run=True,
-            expected=("w",),
         ),
-        LinkRule(name="links[1]", inherit="parent", quiet_s=5.0),
+        LinkRule(name="links[1]", inherit="parent"),
     )  # fmt: skip
+    assert settings.automations == {
+        "a": Policy(expected=("w",), on_failure="fail-fast", silent_after_s=60),
+        "b c": Policy(quiet_s=5),
+    }
     assert settings.retention == Retention(observations_days=1, outbox_days=2, quarantine_days=3)
     assert settings.disabled_plugins == {"acme"}
 
@@ -244,11 +252,29 @@ def test_a_sqlite_path_is_relative_to_the_file(read, tmp_path, url, path):
             'inherit = "parent"\nname = "n"\n[[links]]\ninherit = "parent"\nname = "n"',
             "links[1].name: 'n' is the name of",
         ),
-        ('inherit = "parent"\nquiet_s = nan', "links[0].quiet_s: nan is not a number that can be used"),
     ],
 )
 def test_an_unfit_link_is_refused(problems, link, says):
     assert any(line.startswith(says) for line in problems(f"[[links]]\n{link}\n"))
+
+
+@pytest.mark.parametrize(
+    ("policy", "says"),
+    [
+        ("quiet_s = nan", "automations.a.quiet_s: nan is not a number that can be used"),
+        ("quite_s = 1", "automations.a.quite_s: unknown key; did you mean 'quiet_s'?"),
+        ('on_failure = "fast"', "automations.a.on_failure: 'fast' is not one of 'wait', 'fail-fast'"),
+        ('expected = ["a"]\nquiet_s = 1', "automations.a.quiet_s: has no effect beside expected"),
+        ('complete = "by-hand"\nquiet_s = 1', 'automations.a.quiet_s: has no effect with complete = "by-hand"'),
+        ('failed_by = "any"\nretry_grace_s = 1', 'automations.a.retry_grace_s: has no effect with failed_by = "any"'),
+        ('on_failure = "fail-fast"\nretry_grace_s = 1', "automations.a.retry_grace_s: has no effect with on_failure"),
+        ('[automations." a"]', 'automations." a": is the same automation as automations.a'),
+        ('[automations." "]', "automations: an automation's name must not be blank"),
+    ],
+)
+def test_an_unfit_policy_is_refused(problems, policy, says):
+    found = problems(f"[automations.a]\n{policy}\n")
+    assert any(line.startswith(says) for line in found), found
 
 
 @pytest.mark.parametrize(

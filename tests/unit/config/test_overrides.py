@@ -68,13 +68,13 @@ def test_sections_and_links_can_be_overridden(read):
         RUNLINK_STORE__PASSWORD__ENV="P",
         RUNLINK_RETENTION__OUTBOX_DAYS="7",
         RUNLINK_PLUGINS__DISABLED='["acme"]',
-        RUNLINK_LINKS__0__QUIET_S="3",
+        RUNLINK_LINKS__0__WORKFLOW="w",
     )
     assert settings.store_url == "postgresql://me@db/x"
     assert settings.store_password == Secret(env="P")
     assert settings.retention.outbox_days == 7.0
     assert settings.disabled_plugins == {"acme"}
-    assert settings.links[0].quiet_s == 3.0
+    assert settings.links[0].workflow == "w"
 
 
 def test_other_variables_are_none_of_it(read):
@@ -90,8 +90,8 @@ def test_other_variables_are_none_of_it(read):
         ("RUNLINK_ENGINES__JENKINS_PROD__", "names no key"),
         ("RUNLINK_STOR__URL", "there is no section [stor]; did you mean 'store'?"),
         ("RUNLINK_STORE__URI", "there is no key store.uri; did you mean 'url'?"),
-        ("RUNLINK_LINKS__1__QUIET_S", "there is no such link; write RUNLINK_LINKS__N__KEY with N from 0 to 0"),
-        ("RUNLINK_LINKS__0__QUITE_S", "there is no key links[0].quite_s; did you mean 'quiet_s'?"),
+        ("RUNLINK_LINKS__1__WORKFLOW", "there is no such link; write RUNLINK_LINKS__N__KEY with N from 0 to 0"),
+        ("RUNLINK_LINKS__0__WORKFLOE", "there is no key links[0].workfloe; did you mean 'workflow'?"),
         ("RUNLINK_STORE__URL__DEEPER", "store.url is no table, so it has no key 'deeper'"),
     ],
 )  # fmt: skip

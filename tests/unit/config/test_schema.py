@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 from jsonschema import Draft202012Validator
 
+from runlink.application.policy import Policy
 from runlink.application.settings import EngineSettings, LinkRule, Retention, Secret
 from runlink.config import base_schema, full_schema, load, with_password
 from runlink.spi import Adapter
@@ -52,7 +53,10 @@ def test_the_example_is_valid_and_shows_the_defaults():
             assert getattr(jenkins, field.name) == getattr(buildbot, field.name), field.name
     assert settings.retention == Retention()
     assert settings.store_url.endswith("/runlink.db")
-    assert settings.links[1].quiet_s == LinkRule(name="x").quiet_s
+    shown = {"expected", "tolerate", "silent_after_s", "retry_grace_s"}
+    for field in fields(Policy):
+        if field.name not in shown:
+            assert getattr(settings.automations["nightly"], field.name) == getattr(Policy(), field.name), field.name
 
 
 @pytest.mark.parametrize("key", sorted(set(keys(base_schema()))))

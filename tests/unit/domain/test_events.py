@@ -18,7 +18,7 @@ def test_each_event_is_in_the_registry_under_its_type():
     assert events - {DomainEvent} == set(EVENT_TYPES.values())
     assert {name: event.type for name, event in EVENT_TYPES.items()} == {name: name for name in EVENT_TYPES}
     assert list(EVENT_TYPES) == [
-        "run.started", "run.completed", "run.failed", "run.cancelled", "run.reopened",
+        "run.started", "run.completed", "run.failed", "run.cancelled", "run.reopened", "run.silent",
         "batch_execution.failed", "item_execution.failed",
         "instance.status_changed", "instance.vanished", "instance.linked", "instance.unlinked",
     ]  # fmt: skip

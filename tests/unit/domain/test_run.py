@@ -10,6 +10,7 @@ from runlink.domain import (
     RunCompleted,
     RunFailed,
     RunReopened,
+    RunSilent,
     RunStarted,
     ValidationError,
     new_id,
@@ -94,16 +95,46 @@ def test_run_failed_is_its_own_event(run):
 
 def test_another_reason_for_the_same_end_is_one_change_without_an_event(run, minutes):
     with pytest.raises(InvalidStateError, match="only a failed or cancelled one has a reason"):
-        run.restate("too early")
+        run.restate(reason="too early")
     run.start(minutes(1))
     run.fail("one failed", minutes(2))
     run.pull_events()
-    assert run.restate("two failed", minutes(3), at=minutes(4)) is True
+    assert run.restate(reason="two failed", finished_at=minutes(3), at=minutes(4)) is True
     assert (run.error_summary, run.finished_at, run.updated_at, run.version) == (
         "two failed",
         minutes(3),
         minutes(4),
         4,
     )
-    assert run.restate("two failed", minutes(5)) is False
+    assert run.restate(reason="two failed", finished_at=minutes(3)) is False
     assert (run.finished_at, run.version, run.pull_events()) == (minutes(3), 4, [])
+
+
+def test_what_is_known_better_of_a_state_is_one_change_without_an_event(run, minutes):
+    run.start(minutes(2))
+    with pytest.raises(InvalidStateError, match="only an ended one has an end"):
+        run.restate(finished_at=minutes(3))
+    assert run.restate(started_at=minutes(1), at=minutes(4)) is True
+    run.complete(minutes(5))
+    run.pull_events()
+    with pytest.raises(InvalidStateError, match="only a failed or cancelled one has a reason"):
+        run.restate(reason="none")
+    assert run.restate(finished_at=minutes(6), at=minutes(7)) is True
+    assert (run.started_at, run.finished_at, run.pull_events()) == (minutes(1), minutes(6), [])
+
+
+def test_a_silent_run_is_flagged_once_and_any_news_takes_it_back(run, minutes):
+    run.start(minutes(1))
+    run.pull_events()
+    assert run.hear() is False
+    assert run.flag_silent(minutes(2), at=minutes(9)) is True
+    assert run.flag_silent(minutes(3), at=minutes(10)) is False
+    (event,) = run.pull_events()
+    assert (type(event), event.silent_since, event.occurred_at) == (RunSilent, minutes(2), minutes(9))
+    assert run.hear(minutes(11)) is True
+    assert (run.silent_since, run.pull_events()) == (None, [])
+    run.flag_silent(minutes(12))
+    run.complete(minutes(13))
+    assert run.silent_since is None
+    with pytest.raises(InvalidStateError, match="what has ended is not waited for"):
+        run.flag_silent(minutes(14))

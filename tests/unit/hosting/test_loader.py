@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import pytest
 
+from runlink.application.keys import RuleFailed
 from runlink.hosting import PluginError, PluginHost, UnknownEngineType
-from runlink.spi import Adapter, EngineInfo, Polls, Receives, Refetches, hookimpl
+from runlink.spi import Adapter, EngineInfo, ExecutionStatus, Observation, Polls, Receives, Refetches, hookimpl
 
 ENVIRONMENT = {"RUNLINK_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
@@ -297,3 +298,49 @@ def test_a_plugin_may_be_an_object():
     host = load(("object", Plugin()))
     assert host.adapters == {"sound": Sound}
     assert issubclass(host.adapters["sound"], Adapter)
+
+
+# --- the hook runlink_link ------------------------------------------------------------------------------------------
+
+
+def linking(answer):
+    @hookimpl
+    def runlink_link(observation, engine):
+        return answer(observation, engine)
+
+    return plugin(runlink_link=runlink_link)
+
+
+SEEN = Observation(external_id="1", workflow="w", status=ExecutionStatus.PROCESSING, native_status="RUNNING")
+
+
+def test_each_plugin_that_finds_keys_is_asked_alone():
+    host = load(
+        ("One", linking(lambda o, e: [f"{e}/{o.external_id}", "k"])),
+        ("two", linking(lambda o, e: "word")),
+        ("three", plugin()),
+    )
+    assert list(host.linkers) == ["two", "one"] or list(host.linkers) == ["one", "two"]
+    assert host.linkers["one"](SEEN, "ci") == ["ci/1", "k"]
+    assert host.linkers["two"](SEEN, "ci") == ["word"]
+
+
+def test_no_keys_is_no_failure():
+    host = load(("a", linking(lambda o, e: None)), ("b", linking(lambda o, e: ())))
+    assert host.linkers["a"](SEEN, "ci") == host.linkers["b"](SEEN, "ci") == []
+
+
+@pytest.mark.parametrize("error", [ValueError("not this one"), SystemExit(3)])
+def test_whatever_a_hook_raises_is_its_rules_failure(error):
+    def fail(_observation, _engine):
+        raise error
+
+    host = load(("acme", linking(fail)))
+    with pytest.raises(RuleFailed, match=f"the hook runlink_link of plugin 'acme' failed: {type(error).__name__}"):
+        host.linkers["acme"](SEEN, "ci")
+
+
+def test_what_is_no_list_of_keys_is_a_failure():
+    host = load(("acme", linking(lambda o, e: 5)))
+    with pytest.raises(RuleFailed, match="not iterable"):
+        host.linkers["acme"](SEEN, "ci")

@@ -1,0 +1,136 @@
+"""What belongs together and is not linked: instances without a Run, Runs without an instance, with suggestions.
+
+`runlink inbox` comes here, and whoever shows it elsewhere; `runlink link` comes for the rule of a link made by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from runlink.application.ports import UnitOfWork
+from runlink.application.rules import Rules
+from runlink.application.suggest import Candidate, places, rule_for, score
+
+SUGGESTIONS: Final = 3
+LEAST_SCORE: Final = 15
+"""What is nearer by chance than that is not suggested."""
+_CANDIDATES: Final = 500
+_BEFORE, _AFTER = timedelta(days=2), timedelta(days=1)
+
+
+def inbox(
+    uow: UnitOfWork,
+    rules: Rules,
+    *,
+    engine: str | None = None,
+    automation: str | None = None,
+    since: datetime | None = None,
+    limit: int = 50,
+) -> dict[str, list[dict[str, Any]]]:
+    """`instances` without a Run and `runs` without an instance, newest first, each with `suggestions`, best first.
+
+    A suggestion has `score` (0 to 100), `reasons` (sentences), and of the Run `run_id`, `correlation_id`, `automation`,
+    `status`, or of the instance `instance_id`, `engine`, `workflow`, `external_id`, `status`. What a hand took apart is
+    not suggested again.
+    """
+    instances = uow.reports.instances(engine=engine, linked=False, since=since, limit=limit)
+    runs = uow.reports.runs(automation=automation, linked=False, since=since, limit=limit)
+    for row in instances:
+        row["suggestions"] = []
+    for row in runs:
+        row["suggestions"] = []
+    if instances:
+        _suggest_runs(uow, rules, instances, automation)
+    if runs:
+        _suggest_instances(uow, rules, runs, engine)
+    return {"instances": instances, "runs": runs}
+
+
+def made_by(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID) -> str | None:
+    """The rule, as TOML, that would have linked these two; None when nothing in the instance leads to the Run."""
+    (instance,) = uow.reports.instances(instance_id=instance_id, limit=1)
+    (row,) = uow.reports.runs(run_id=run_id, limit=1)
+    parent_linked = False
+    if instance["parent_external_id"]:
+        parents = uow.reports.instances(
+            external_id=instance["parent_external_id"], engine=instance["engine"], run_id=run_id, limit=1
+        )
+        parent_linked = bool(parents)
+    return rule_for(instance, _candidate(row, ()), rules.rules, parent_linked=parent_linked)
+
+
+def _suggest_runs(uow: UnitOfWork, rules: Rules, rows: Sequence[dict[str, Any]], automation: str | None) -> None:
+    values = {row["id"]: places(row) for row in rows}
+    near: list[dict[str, Any]] = uow.reports.candidate_runs(
+        keys=list({value for found in values.values() for value in found.values()}),
+        **_window(_began(row) for row in rows),
+        automation=automation,
+        limit=_CANDIDATES,
+    )
+    candidates = _candidates(uow, near)
+    apart = _apart(uow, list(values))
+    for row in rows:
+        found = []
+        for run in candidates:
+            if (row["id"], run.id) not in apart:
+                judged = score(row, values[row["id"]], run, rules.rules)
+                about = {"run_id": run.id, "correlation_id": run.correlation_id, "automation": run.automation}
+                found.append({"score": judged.score, "reasons": list(judged.reasons), **about, "status": run.status})
+        row["suggestions"] = _best(found)
+
+
+def _suggest_instances(uow: UnitOfWork, rules: Rules, rows: Sequence[dict[str, Any]], engine: str | None) -> None:
+    near: list[dict[str, Any]] = uow.reports.candidate_instances(
+        **_window(row["created_at"] for row in rows), engine=engine, limit=_CANDIDATES
+    )
+    values = {one["id"]: places(one) for one in near}
+    apart = _apart(uow, list(values))
+    for row in rows:
+        run, found = _candidate(row, ()), []
+        for one in near:
+            if (one["id"], run.id) not in apart:
+                judged = score(one, values[one["id"]], run, rules.rules)
+                about = {name: one[name] for name in ("engine", "workflow", "external_id", "status")}
+                found.append(
+                    {"score": judged.score, "reasons": list(judged.reasons), "instance_id": one["id"], **about}
+                )
+        row["suggestions"] = _best(found)
+
+
+def _best(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    good = [one for one in found if one["score"] >= LEAST_SCORE]
+    return sorted(good, key=lambda one: -one["score"])[:SUGGESTIONS]
+
+
+def _candidates(uow: UnitOfWork, rows: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+    siblings: dict[UUID, list[Mapping[str, str]]] = {}
+    for one in uow.reports.linked_instances([row["id"] for row in rows], limit=_CANDIDATES):
+        siblings.setdefault(one["run_id"], []).append(places(one))
+    return [_candidate(row, siblings.get(row["id"], ())) for row in rows]
+
+
+def _candidate(row: Mapping[str, Any], siblings: Sequence[Mapping[str, str]]) -> Candidate:
+    names = ("id", "automation", "correlation_id", "status", "created_at")
+    return Candidate(**{name: row[name] for name in names}, siblings=siblings)
+
+
+def _apart(uow: UnitOfWork, instance_ids: Sequence[UUID]) -> set[tuple[UUID, UUID]]:
+    """Pairs that somebody decided on by hand."""
+    links = uow.ledger.links_of(instance_ids)
+    return {(one, link.run_id) for one, mine in links.items() for link in mine if link.pinned}
+
+
+def _began(row: Mapping[str, Any]) -> datetime | None:
+    """As told, else when it was last seen."""
+    began: datetime | None = row["queued_at"] or row["started_at"] or row["observed_at"]
+    return began
+
+
+def _window(times: Iterable[datetime | None]) -> dict[str, Any]:
+    known = sorted(at for at in times if at is not None)
+    if not known:
+        return {"begin": None, "end": None}
+    return {"begin": known[0] - _BEFORE, "end": known[-1] + _AFTER}

@@ -1,0 +1,135 @@
+"""What is followed: engines with the health of their feeds, instances, and links to Runs."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from runlink.application import runs
+from runlink.http import schemas
+from runlink.http.api.shapes import ID, ROOT, VERSION, detail, filter_by, listing, loaded, made, one
+from runlink.http.operations import Answer, Call, Operation
+from runlink.store import SqlUnitOfWork
+
+_TAG = "following"
+_FEED = tuple(schemas.FEED["properties"])
+
+
+def _add_feeds(uow: SqlUnitOfWork, call: Call, rows: list[dict[str, Any]]) -> None:
+    """How the feeds are doing: as this process knows it now, else as it was written down last."""
+    present = {(row.engine_id, row.feed): row._asdict() for row in call.service.feeds()}
+    stored = uow.feed_health.list()
+    counts = uow.reports.open_counts([row["id"] for row in rows])
+    for row in rows:
+        feeds = {one["feed"]: one for one in stored if one["engine"] == row["name"] and one["feed"]}
+        feeds |= {feed: one for (engine_id, feed), one in present.items() if engine_id == row["id"]}
+        row["feeds"] = [{name: feeds[feed][name] for name in _FEED} for feed in sorted(feeds)]
+        row["open"] = counts.get(row["id"], 0)
+
+
+def _detail(name: str, rows: str, summary: str, row: dict[str, Any]) -> Operation:
+    def handler(uow: SqlUnitOfWork, call: Call) -> Answer:
+        one(uow, "instances", call.id())
+        found: list[dict[str, Any]] = getattr(uow.reports, rows)([call.id()])
+        return Answer(body={"items": [{key: one[key] for key in row["properties"]} for one in found]})
+
+    return Operation(
+        method="GET",
+        path=f"{ROOT}/instances/{{id}}/{rows}",
+        name=name,
+        tag=_TAG,
+        summary=summary,
+        handler=handler,
+        parameters=(ID,),
+        answer=schemas.obj({"items": {"type": "array", "items": row}}),
+        problems=("not-found",),
+    )
+
+
+def _link(uow: SqlUnitOfWork, call: Call) -> Answer:
+    run_id, instance_id = UUID(call.body["run_id"]), UUID(call.body["instance_id"])
+    link = runs.link(uow, call.service.rules(), run_id, instance_id, now=call.service.now())
+    return made(uow, "links", "/links", link.id)
+
+
+def _unlink(uow: SqlUnitOfWork, call: Call) -> Answer:
+    link = loaded(uow.run_orchestrations, "link", call)
+    ids = (link.run_id, link.orchestration_instance_id)
+    runs.unlink(uow, call.service.rules(), *ids, now=call.service.now())
+    details = {"run_id": str(ids[0]), "instance_id": str(ids[1])}
+    return Answer(body=None, status=204, subject=("link", link.id), details=details)
+
+
+OPERATIONS = (
+    listing(
+        "engines",
+        "/engines",
+        tag=_TAG,
+        summary="Engines and how their feeds are doing",
+        row=schemas.ENGINE,
+        filters=(filter_by("name", schemas.TEXT, "Only the one of this name."),),
+        shown=_add_feeds,
+    ),
+    detail("engines", "/engines/{id}", tag=_TAG, summary="An engine", row=schemas.ENGINE, shown=_add_feeds),
+    listing(
+        "instances",
+        "/instances",
+        tag=_TAG,
+        summary="Instances: single runs in their engines, newest first",
+        row=schemas.INSTANCE,
+        filters=(
+            filter_by("engine", schemas.TEXT, "Only those of the engine of this name."),
+            filter_by("engine_id", schemas.ID, "Only those of this engine."),
+            filter_by("workflow", schemas.TEXT, "Only those of this workflow."),
+            filter_by("external_id", schemas.TEXT, "Only those with this id in their engine."),
+            filter_by("status", schemas.STATUS, "Only those with this status."),
+            filter_by("linked", schemas.BOOLEAN, "Only those that count for a Run, or that count for none."),
+            filter_by("run_id", schemas.ID, "Only those that count for this Run."),
+            filter_by("search", schemas.line(200, "Text"), "Only those whose workflow, id or message holds this."),
+        ),
+    ),
+    detail("instances", "/instances/{id}", tag=_TAG, summary="An instance", row=schemas.INSTANCE),
+    _detail("instances.attempts", "attempts", "The attempts of an instance", schemas.ATTEMPT),
+    _detail("instances.steps", "steps", "The steps of an instance", schemas.STEP),
+    _detail("instances.observations", "observations", "What was told of an instance, and when", schemas.OBSERVATION),
+    listing(
+        "links",
+        "/links",
+        tag=_TAG,
+        summary="Links between Runs and instances",
+        row=schemas.LINK,
+        filters=(
+            filter_by("run_id", schemas.ID, "Only those of this Run."),
+            filter_by("instance_id", schemas.ID, "Only those of this instance."),
+        ),
+    ),
+    Operation(
+        method="POST",
+        path=f"{ROOT}/links",
+        name="links.create",
+        tag=_TAG,
+        summary="Let an instance count for a Run",
+        description="What the instance started follows the rules. A link that is there already stays as it is.",
+        handler=_link,
+        scope="write",
+        status=201,
+        body=schemas.obj({"run_id": schemas.ID, "instance_id": schemas.ID}),
+        answer=schemas.LINK,
+        problems=("unknown-reference", "refused"),
+        versioned=True,
+    ),
+    detail("links", "/links/{id}", tag=_TAG, summary="A link", row=schemas.LINK),
+    Operation(
+        method="DELETE",
+        path=f"{ROOT}/links/{{id}}",
+        name="links.delete",
+        tag=_TAG,
+        summary="Take a link off; no rule puts it back",
+        handler=_unlink,
+        scope="write",
+        status=204,
+        parameters=(ID, VERSION),
+        answer={},
+        problems=("not-found", "stale-version"),
+    ),
+)

@@ -1,0 +1,155 @@
+"""The shapes most operations have: a listing, one thing, a change of one thing. The modules beside it come here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from runlink.application.ports import Repository
+from runlink.domain import DomainEntity
+from runlink.http import cursors, schemas
+from runlink.http.operations import Answer, Call, Operation, Parameter
+from runlink.http.problems import Problem
+from runlink.store import SqlUnitOfWork
+
+E = TypeVar("E", bound=DomainEntity)
+
+ROOT: Final = "/api/v1"
+ID = Parameter(name="id", where="path", schema=schemas.ID, description="Its id.", required=True)
+LIMIT = Parameter(
+    name="limit",
+    where="query",
+    schema={"type": "integer", "minimum": 1, "maximum": 500},
+    description="At most so many.",
+    default=50,
+)
+CURSOR = Parameter(name="cursor", where="query", schema=cursors.SCHEMA, description="`next_cursor` of the page before.")
+VERSION = Parameter(
+    name="If-Match",
+    where="header",
+    schema={"type": "string", "pattern": '^"[1-9][0-9]{0,8}"$'},
+    description="The ETag of what is to be changed: its version. Refused with 412 when it has another by now.",
+)
+REQUIRED_VERSION = Parameter(
+    name="If-Match", where="header", schema=VERSION.schema, description=VERSION.description, required=True
+)
+
+
+def filter_by(name: str, schema: Mapping[str, Any], description: str) -> Parameter:
+    """A parameter of the query that narrows a listing."""
+    return Parameter(name=name, where="query", schema=schema, description=description)
+
+
+def page(rows: Sequence[Mapping[str, Any]], limit: int, place: Callable[[Mapping[str, Any]], UUID | int]) -> Answer:
+    """A page of `limit` rows, of which one more was asked for, to see whether there is a next."""
+    shown = rows[:limit]
+    following = cursors.cursor_of(place(shown[-1])) if len(rows) > limit else None
+    return Answer(body={"items": shown, "next_cursor": following})
+
+
+def listing(
+    kind: str,
+    path: str,
+    *,
+    tag: str,
+    summary: str,
+    row: Mapping[str, Any],
+    filters: Sequence[Parameter] = (),
+    name: str | None = None,
+    shown: Callable[[SqlUnitOfWork, Call, list[dict[str, Any]]], None] | None = None,
+) -> Operation:
+    """`GET` of a page of a kind of `store.listings`, newest first. `shown` may add to the rows."""
+    ids = {p.name for p in filters if p.schema is schemas.ID}
+
+    def handler(uow: SqlUnitOfWork, call: Call) -> Answer:
+        wanted = {p.name: call.optional_id(p.name) if p.name in ids else call[p.name] for p in filters}
+        rows = uow.listings.page(kind, wanted, before=cursors.id_at(call["cursor"]), limit=call["limit"] + 1)
+        if shown is not None:
+            shown(uow, call, rows)
+        return page(rows, call["limit"], lambda one: one["id"])
+
+    return Operation(
+        method="GET",
+        path=ROOT + path,
+        name=name or f"{kind}.list",
+        tag=tag,
+        summary=summary,
+        handler=handler,
+        answer=schemas.listed(dict(row)),
+        parameters=(*filters, CURSOR, LIMIT),
+    )
+
+
+def one(uow: SqlUnitOfWork, kind: str, entity_id: UUID) -> dict[str, Any]:
+    """The row with this id. Raises Problem."""
+    row = uow.listings.one(kind, entity_id)
+    if row is None:
+        raise Problem("not-found", f"there is no {kind.replace('_', ' ').removesuffix('s')} {entity_id}")
+    return row
+
+
+def detail(
+    kind: str,
+    path: str,
+    *,
+    tag: str,
+    summary: str,
+    row: Mapping[str, Any],
+    shown: Callable[[SqlUnitOfWork, Call, list[dict[str, Any]]], None] | None = None,
+) -> Operation:
+    """`GET` of one row, with its version as ETag."""
+
+    def handler(uow: SqlUnitOfWork, call: Call) -> Answer:
+        found = one(uow, kind, call.id())
+        if shown is not None:
+            shown(uow, call, [found])
+        return Answer(body=found, version=found["version"])
+
+    return Operation(
+        method="GET",
+        path=ROOT + path,
+        name=f"{kind}.show",
+        tag=tag,
+        summary=summary,
+        handler=handler,
+        answer=row,
+        parameters=(ID,),
+        problems=("not-found",),
+        versioned=True,
+    )
+
+
+def made(uow: SqlUnitOfWork, kind: str, path: str, entity_id: UUID, *, status: int = 201) -> Answer:
+    """The answer to a POST that made something."""
+    row = one(uow, kind, entity_id)
+    return Answer(
+        body=row,
+        version=row["version"],
+        status=status,
+        location=f"{ROOT}{path}/{entity_id}",
+        subject=(kind.removesuffix("s"), entity_id),
+    )
+
+
+def changed(uow: SqlUnitOfWork, kind: str, entity_id: UUID, details: Mapping[str, Any] | None = None) -> Answer:
+    """The answer to a change."""
+    row = one(uow, kind, entity_id)
+    return Answer(body=row, version=row["version"], subject=(kind.removesuffix("s"), entity_id), details=details)
+
+
+def loaded(repository: Repository[E], kind: str, call: Call) -> E:
+    """The entity that is to be changed, at the version that `If-Match` names. Raises Problem."""
+    entity_id = call.id()
+    entity = repository.get(entity_id)
+    if entity is None or not entity.is_active:
+        raise Problem("not-found", f"there is no {kind} {entity_id}")
+    wanted = call["If-Match"]
+    if wanted is not None and wanted != f'"{entity.version}"':
+        raise Problem(
+            "stale-version",
+            f"{kind} {entity_id} is at version {entity.version}, not {wanted.strip(chr(34))}: get it again and decide "
+            "anew",
+            version=entity.version,
+        )
+    return entity

@@ -1,0 +1,34 @@
+"""What the server needs of the rest of runlink. Bootstrap fills it in; every part of this room gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from runlink.application.rules import Rules
+from runlink.application.settings import ServerSettings
+from runlink.store import SqlStore
+from runlink.store.feed_health import FeedHealthRow
+
+
+def _no_feeds() -> Sequence[FeedHealthRow]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """The record, and what is known of the process beside it.
+
+    rules     the present link rules
+    feeds     how the feeds of this process are doing now
+    plugins   what is loaded, a row each, as `runlink plugins list` shows it
+    """
+
+    store: SqlStore
+    settings: ServerSettings
+    now: Callable[[], datetime]
+    rules: Callable[[], Rules] = Rules
+    feeds: Callable[[], Sequence[FeedHealthRow]] = _no_feeds
+    plugins: Callable[[], Sequence[dict[str, Any]]] = field(default=list)

@@ -1,0 +1,328 @@
+"""The live stream: `GET /api/v1/stream`, server-sent events from the outbox, in the order of its commits.
+
+One reader follows the outbox for all clients and keeps the latest events, encoded once. A client is a position: it
+takes what lies behind it from there, or, when it is further back, from the store, page by page. So nothing is queued
+for anybody, and what a client costs is one buffer of its socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import logging
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import anyio
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from runlink.http import schemas
+from runlink.http.api.shapes import ROOT, filter_by
+from runlink.http.endpoints import Endpoints, Threads
+from runlink.http.operations import Answer, Call, Operation, Parameter
+from runlink.http.problems import Problem, problem_of
+from runlink.http.service import Service
+from runlink.store import SqlUnitOfWork
+from runlink.store.event_log import LoggedEvent
+
+log = logging.getLogger(__name__)
+
+KEPT: Final = 2000
+"""How many of the latest events are kept in memory."""
+PAGE: Final = 500
+HEARTBEAT_S: Final = 15.0
+LOOK_S: Final = 1.0
+"""How often the outbox is looked at without a commit of this process: others write, too."""
+SEND_S: Final = 20.0
+"""How long a client may take to accept what is sent to it."""
+MAX_BEHIND: Final = 20_000
+"""How many events a connected client may fall behind."""
+MAX_CLIENTS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as it is sent."""
+
+    position: int
+    type: str
+    runs: tuple[str, ...]
+    automations: tuple[str, ...]
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a client asked for."""
+
+    run: str | None = None
+    automation: str | None = None
+    type: str | None = None
+
+    def __contains__(self, event: object) -> bool:
+        if not isinstance(event, Event):
+            return False
+        return (
+            (self.run is None or self.run in event.runs)
+            and (self.automation is None or self.automation in event.automations)
+            and (self.type is None or fnmatch.fnmatchcase(event.type, self.type))
+        )
+
+
+def encoded(name: str, data: Mapping[str, Any], position: int | None = None) -> bytes:
+    """One server-sent event."""
+    head = f"id: {position}\n" if position is not None else ""
+    return f"{head}event: {name}\ndata: ".encode() + msgspec.json.encode(data) + b"\n\n"
+
+
+def as_sent(event: LoggedEvent) -> Event:
+    """An event of the outbox, encoded."""
+    data = {
+        "position": event.position,
+        "type": event.type,
+        "occurred_at": event.occurred_at,
+        "runs": event.runs,
+        "automations": event.automations,
+        "data": event.data,
+    }
+    text = encoded(event.type, data, event.position)
+    return Event(event.position, event.type, event.runs, event.automations, text)
+
+
+class Hub:
+    """The one reader of the outbox. `run` works until it is cancelled."""
+
+    def __init__(self, service: Service, threads: Threads) -> None:
+        self._service = service
+        self._threads = threads
+        self._events: list[Event] = []
+        self._last = 0
+        self._wake = asyncio.Event()
+        self._news = asyncio.Condition()
+        self._closing = False
+        self.clients = 0
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server stops."""
+        return self._closing
+
+    @property
+    def last(self) -> int:
+        """The position read so far."""
+        return self._last
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follows the outbox within the block."""
+        loop = asyncio.get_running_loop()
+        self._last = await self._bounds_or_zero()
+        forget = self._service.store.listen(lambda: _poke(loop, self._wake))
+        following = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            forget()
+            await self.close()
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+
+    async def _bounds_or_zero(self) -> int:
+        try:
+            return (await self.bounds())[1]
+        except Exception:  # noqa: BLE001 - the store is gone for now: it is read from the beginning once it is back
+            return 0
+
+    async def close(self) -> None:
+        """Tells every client to go."""
+        self._closing = True
+        async with self._news:
+            self._news.notify_all()
+
+    async def bounds(self) -> tuple[int, int]:
+        """The first and last position of the outbox; 0 and 0 when it is empty."""
+        return await self._threads.read(self._bounds)
+
+    def _bounds(self) -> tuple[int, int]:
+        with self._service.store.reading() as uow:
+            return uow.event_log.bounds()
+
+    async def _follow(self) -> None:
+        ailing = False
+        while True:
+            try:
+                page = await self.read(self._last)
+                ailing = False
+            except Exception as error:  # noqa: BLE001 - the store is gone for now
+                if not ailing:
+                    log.warning("the stream cannot read the outbox: %s", error)
+                ailing, page = True, []
+            if page:
+                self._events.extend(page)
+                del self._events[:-KEPT]
+                self._last = page[-1].position
+                async with self._news:
+                    self._news.notify_all()
+            if len(page) < PAGE:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), LOOK_S)
+                self._wake.clear()
+
+    async def read(self, position: int) -> list[Event]:
+        """A page of the store behind a position."""
+        return await self._threads.read(self._read, position)
+
+    def _read(self, position: int) -> list[Event]:
+        with self._service.store.reading() as uow:
+            return [as_sent(event) for event in uow.event_log.after(position, PAGE)]
+
+    async def after(self, position: int) -> Sequence[Event]:
+        """Up to a page of what lies behind a position; none when nothing came within HEARTBEAT_S, or at the end."""
+        if position >= self._last and not self._closing:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S), self._news:
+                    await self._news.wait_for(lambda: self._last > position or self._closing)
+        if position >= self._last:
+            return ()
+        if self._events and self._events[0].position <= position + 1:
+            start = bisect_right(self._events, position, key=lambda event: event.position)
+            return self._events[start : start + PAGE]
+        return await self.read(position)
+
+
+def _poke(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(event.set)
+
+
+LAST_EVENT_ID = Parameter(
+    name="Last-Event-ID",
+    where="header",
+    schema={"type": "string", "pattern": "^[0-9]{1,18}$"},
+    description="The id of the last event that arrived; what came after it is sent first. Browsers send it themselves.",
+)
+
+
+def _undone(_uow: SqlUnitOfWork, _call: Call) -> Answer:
+    raise NotImplementedError("the stream is no single answer")
+
+
+STREAM = Operation(
+    method="GET",
+    path=f"{ROOT}/stream",
+    name="stream.follow",
+    tag="system",
+    summary="What happens, live: server-sent events",
+    description=(
+        "Each event has its position as id and its type as event name; `data` is JSON. `reset` says that events "
+        "between the given id and now are gone: read everything anew. `dropped` is the last event of a client that was "
+        "too slow. A comment comes every 15 s when nothing else does."
+    ),
+    handler=_undone,
+    parameters=(
+        LAST_EVENT_ID,
+        filter_by("run", schemas.ID, "Only what concerns this Run, its instances too."),
+        filter_by("automation", schemas.line(200, "Text"), "Only what concerns Runs of the automation of this name."),
+        filter_by("type", schemas.line(100, "Text"), "Only events of this type; a pattern such as run.*."),
+    ),
+    answer={"type": "string"},
+)
+
+
+class Stream:
+    """The endpoint."""
+
+    def __init__(self, hub: Hub, endpoints: Endpoints) -> None:
+        self._hub = hub
+        self._endpoints = endpoints
+
+    async def __call__(self, request: Request) -> Response:
+        """Answers one client until it goes."""
+        try:
+            principal = await self._endpoints.principal(request)
+            principal.demand("read")
+            given = STREAM.read_parameters({}, request.query_params.multi_items(), request.headers)
+            if self._hub.clients >= MAX_CLIENTS:
+                raise Problem(
+                    "too-many-requests", f"{MAX_CLIENTS} clients follow already", headers={"Retry-After": "30"}
+                )
+            first, last = await self._hub.bounds()
+        except Exception as error:  # noqa: BLE001 - told as a problem
+            return problem_of(error).response()
+        run = str(UUID(given["run"])) if given["run"] else None
+        wanted = Wanted(run, given["automation"], given["type"])
+        since = given["Last-Event-ID"]
+        position = last if since is None else int(since)
+        lost = since is not None and (position > last or (position + 1 < first and position < last))
+        return _Following(self._hub, wanted, last if lost else position, first=first, last=last, lost=lost)
+
+
+class _Following(Response):
+    """The answer to one client."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, hub: Hub, wanted: Wanted, position: int, *, first: int, last: int, lost: bool) -> None:
+        self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        self.status_code = 200
+        self.background = None
+        self._hub = hub
+        self._wanted = wanted
+        self._position = position
+        self._bounds = {"first": first, "last": last}
+        self._lost = lost
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        self._hub.clients += 1
+        try:
+            async with anyio.create_task_group() as group:
+
+                async def gone() -> None:
+                    while (await receive())["type"] != "http.disconnect":
+                        pass
+                    group.cancel_scope.cancel()
+
+                group.start_soon(gone)
+                await self._follow(send)
+                group.cancel_scope.cancel()
+        finally:
+            self._hub.clients -= 1
+
+    async def _follow(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        hello = encoded("reset", self._bounds, self._position) if self._lost else f"id: {self._position}\n\n".encode()
+        if not await self._send(send, b"retry: 1000\n" + hello):
+            return
+        while True:
+            page = await self._hub.after(self._position)
+            if self._hub.is_closing:
+                break
+            if self._hub.last - self._position > MAX_BEHIND:
+                behind = {"reason": "too slow", "behind": self._hub.last - self._position}
+                await self._send(send, encoded("dropped", behind, self._position))
+                break
+            chosen = [event.text for event in page if event in self._wanted]
+            if page:
+                self._position = page[-1].position
+            if page and not chosen:
+                continue
+            # the id alone moves the client's place past what it did not ask for
+            if not await self._send(send, b"".join(chosen) or f": heartbeat\nid: {self._position}\n\n".encode()):
+                return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, send: Send, data: bytes) -> bool:
+        """False when the client does not take it: nothing more can be told to it."""
+        with anyio.move_on_after(SEND_S) as limit:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+        if limit.cancelled_caught:
+            log.info("a client of the stream took nothing for %g s and was dropped", SEND_S)
+        return not limit.cancelled_caught

@@ -1,0 +1,206 @@
+"""What the API lists and shows: every field of a row with the names of what it belongs to, newest first, paged by id.
+
+A listing names its filters; each is answered from an index (docs/explanation/performance.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from runlink.store import tables
+from runlink.store.search import instance_search, run_search
+
+_AUTOMATION = tables.automations
+_BATCH = tables.batches
+_ITEM = tables.items
+_RUN = tables.runs
+_BATCH_EXECUTION = tables.batch_executions
+_ITEM_EXECUTION = tables.item_executions
+_ENGINE = tables.engines
+_INSTANCE = tables.orchestration_instances
+_LINK = tables.run_orchestrations
+_HIDDEN = frozenset({"digest", "attempt_offset", "missing_since", "steps_state", "quiet_until", "silent_at"})
+
+Query = sa.Select[Any]
+Filter = Callable[[sa.Connection, Query, Any], Query]
+
+
+def _columns(table: sa.Table) -> list[sa.ColumnElement[Any]]:
+    return [column for column in table.c if column.name not in _HIDDEN]
+
+
+def _is(column: sa.ColumnElement[Any]) -> Filter:
+    return lambda _connection, query, value: query.where(column == value)
+
+
+def _count(table: sa.Table, mine: sa.ColumnElement[Any], theirs: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
+    count = sa.select(sa.func.count()).select_from(table).where(mine == theirs, table.c.is_active)
+    return count.correlate(theirs.table).scalar_subquery()
+
+
+_HAS_LINK = sa.exists().where(_LINK.c.orchestration_instance_id == _INSTANCE.c.id, _LINK.c.is_active)
+
+
+def _linked(_connection: sa.Connection, query: Query, wanted: bool) -> Query:
+    return query.where(_HAS_LINK if wanted else ~_HAS_LINK)
+
+
+def _of_run(_connection: sa.Connection, query: Query, run_id: UUID) -> Query:
+    mine = sa.select(_LINK.c.orchestration_instance_id).where(_LINK.c.run_id == run_id, _LINK.c.is_active)
+    return query.where(_INSTANCE.c.id.in_(mine))
+
+
+class Listing:
+    """One kind of row. `filters` are by the names that the API gives them."""
+
+    def __init__(self, table: sa.Table, query: Query, filters: Mapping[str, Filter]) -> None:
+        self.table = table
+        self.query = query.where(table.c.is_active)
+        self.filters = filters
+
+
+LISTINGS: Mapping[str, Listing] = {
+    "automations": Listing(_AUTOMATION, sa.select(*_columns(_AUTOMATION)), {"name": _is(_AUTOMATION.c.name)}),
+    "batches": Listing(
+        _BATCH,
+        sa.select(
+            *_columns(_BATCH),
+            _AUTOMATION.c.name.label("automation"),
+            _count(_ITEM, _ITEM.c.batch_id, _BATCH.c.id).label("items"),
+        ).join(_AUTOMATION, _AUTOMATION.c.id == _BATCH.c.automation_id),
+        {
+            "name": _is(_BATCH.c.name),
+            "automation": _is(_AUTOMATION.c.name),
+            "automation_id": _is(_BATCH.c.automation_id),
+        },
+    ),
+    "items": Listing(_ITEM, sa.select(*_columns(_ITEM)), {"batch_id": _is(_ITEM.c.batch_id)}),
+    "runs": Listing(
+        _RUN,
+        sa.select(
+            *_columns(_RUN),
+            _AUTOMATION.c.name.label("automation"),
+            _count(_LINK, _LINK.c.run_id, _RUN.c.id).label("instances"),
+        ).join(_AUTOMATION, _AUTOMATION.c.id == _RUN.c.automation_id),
+        {
+            "automation": _is(_AUTOMATION.c.name),
+            "automation_id": _is(_RUN.c.automation_id),
+            "status": _is(_RUN.c.status),
+            "correlation_id": _is(_RUN.c.correlation_id),
+            "search": run_search,
+        },
+    ),
+    "batch_executions": Listing(
+        _BATCH_EXECUTION,
+        sa.select(
+            *_columns(_BATCH_EXECUTION),
+            _BATCH.c.name.label("batch"),
+            _count(_ITEM_EXECUTION, _ITEM_EXECUTION.c.batch_execution_id, _BATCH_EXECUTION.c.id).label("items"),
+        ).join(_BATCH, _BATCH.c.id == _BATCH_EXECUTION.c.batch_id),
+        {
+            "run_id": _is(_BATCH_EXECUTION.c.run_id),
+            "batch_id": _is(_BATCH_EXECUTION.c.batch_id),
+            "status": _is(_BATCH_EXECUTION.c.status),
+        },
+    ),
+    "item_executions": Listing(
+        _ITEM_EXECUTION,
+        sa.select(
+            *_columns(_ITEM_EXECUTION),
+            _ITEM.c.sequence_number,
+            _ITEM.c.batch_id,
+            _BATCH.c.name.label("batch"),
+        )
+        .join(_ITEM, _ITEM.c.id == _ITEM_EXECUTION.c.item_id)
+        .join(_BATCH, _BATCH.c.id == _ITEM.c.batch_id),
+        {
+            "run_id": _is(_ITEM_EXECUTION.c.run_id),
+            "batch_execution_id": _is(_ITEM_EXECUTION.c.batch_execution_id),
+            "item_id": _is(_ITEM_EXECUTION.c.item_id),
+            "status": _is(_ITEM_EXECUTION.c.status),
+        },
+    ),
+    "engines": Listing(_ENGINE, sa.select(*_columns(_ENGINE)), {"name": _is(_ENGINE.c.name)}),
+    "instances": Listing(
+        _INSTANCE,
+        sa.select(*_columns(_INSTANCE), _ENGINE.c.name.label("engine")).join(
+            _ENGINE, _ENGINE.c.id == _INSTANCE.c.engine_id
+        ),
+        {
+            "engine": _is(_ENGINE.c.name),
+            "engine_id": _is(_INSTANCE.c.engine_id),
+            "workflow": _is(_INSTANCE.c.workflow),
+            "status": _is(_INSTANCE.c.status),
+            "external_id": _is(_INSTANCE.c.external_id),
+            "linked": _linked,
+            "run_id": _of_run,
+            "search": instance_search,
+        },
+    ),
+    "links": Listing(
+        _LINK,
+        sa.select(*_columns(_LINK)),
+        {"run_id": _is(_LINK.c.run_id), "instance_id": _is(_LINK.c.orchestration_instance_id)},
+    ),
+}
+
+
+class Listings:
+    """Pages of rows, and single rows, within a unit of work."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def page(
+        self, kind: str, filters: Mapping[str, Any], *, before: UUID | None = None, limit: int = 50
+    ) -> list[dict[str, Any]]:
+        """Active rows, newest first; a filter whose value is None does not count."""
+        return [dict(row) for row in self._connection.execute(self.query(kind, filters, before, limit)).mappings()]
+
+    def query(self, kind: str, filters: Mapping[str, Any], before: UUID | None, limit: int) -> Query:
+        """The statement of a page."""
+        listing = LISTINGS[kind]
+        query = listing.query.order_by(listing.table.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(listing.table.c.id < before)
+        for name, value in filters.items():
+            if value is not None:
+                query = listing.filters[name](self._connection, query, value)
+        return query
+
+    def items(self, batch_id: UUID, *, after: int | None = None, limit: int = 50) -> list[dict[str, Any]]:
+        """Items of a batch, by their number."""
+        query = LISTINGS["items"].query.where(_ITEM.c.batch_id == batch_id)
+        if after is not None:
+            query = query.where(_ITEM.c.sequence_number > after)
+        query = query.order_by(_ITEM.c.sequence_number).limit(limit)
+        return [dict(row) for row in self._connection.execute(query).mappings()]
+
+    def one(self, kind: str, entity_id: UUID) -> dict[str, Any] | None:
+        """An active row; None when there is none."""
+        listing = LISTINGS[kind]
+        row = self._connection.execute(listing.query.where(listing.table.c.id == entity_id)).mappings().first()
+        return None if row is None else dict(row)
+
+    def events(
+        self,
+        *,
+        after: int | None = None,
+        run_id: UUID | None = None,
+        event_type: str | None = None,
+        limit: int = 50,
+    ) -> list[dict[str, Any]]:
+        """Events that have a position, in its order."""
+        table = tables.outbox
+        names = ("position", "type", "run_id", "occurred_at", "recorded_at", "data")
+        query = sa.select(*(table.c[name] for name in names)).where(table.c.position.is_not(None))
+        for column, value in ((table.c.run_id, run_id), (table.c.type, event_type)):
+            if value is not None:
+                query = query.where(column == value)
+        if after is not None:
+            query = query.where(table.c.position > after)
+        return [dict(row) for row in self._connection.execute(query.order_by(table.c.position).limit(limit)).mappings()]
