@@ -13,7 +13,10 @@ import time
 
 from benchmarks.measure import emit, progress
 
-NAMES = ("ingest", "jenkins_sync", "idle", "backfill_memory", "load", "kubernetes_watch", "webhooks")
+NAMES = (
+    "ingest", "items", "jenkins_sync", "idle", "backfill_memory", "load", "kubernetes_watch", "stream", "listings",
+    "webhooks",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -28,6 +28,9 @@ CONFIG = """\
 [store]
 url = "sqlite:///runlink.db"
 
+[server]
+listen = "127.0.0.1:0"
+
 [engines.ci]
 type = "buildbot"
 url = "{url}"

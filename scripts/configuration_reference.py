@@ -37,6 +37,7 @@ def reference() -> str:
     for name, adapter in sorted(PluginHost.load().adapters.items()):
         parts += _section(f'[engines.NAME], type "{name}"', adapter.config_schema)
     parts += _section("[[links]]", schema["$defs"]["link"])
+    parts += _section("[[items]]", schema["$defs"]["item"])
     parts += _section("[automations.NAME]", schema["$defs"]["automation"])
     parts += _section("[[subscriptions]]", schema["$defs"]["subscription"])
     parts += _section("[retention]", sections["retention"])

@@ -189,7 +189,8 @@ class Runlink:
         """The link rules, with the automations that exist, without registering anything."""
         with self.store.reading() as uow:
             known = uow.ledger.automation_ids(self.settings.named_automations())
-        return Rules(self.settings.links, known, self.settings.automations, self.plugins.linkers)
+        settings = self.settings
+        return Rules(settings.links, known, settings.automations, self.plugins.linkers, settings.items)
 
     def build(self, settings: EngineSettings, since: datetime, backfill: bool) -> HostedAdapter:
         """The adapter of an engine."""

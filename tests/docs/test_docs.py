@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import runlink.spi
-from runlink.config import base_schema, load
+from runlink.config import base_schema, load, load_items
 from runlink.domain import EVENT_TYPES, RUN_END_EFFECT, ExecutionStatus
 from runlink.spi import hooks
 
@@ -51,6 +51,12 @@ def test_the_adapter_of_the_how_to_works():
     namespace: dict[str, object] = {"__name__": "runlink_acme"}
     code = "\n".join(blocks).replace("from runlink_acme import AcmeAdapter, ExecutionStatus\n", "")  # is above it here
     exec(compile(code, "write-an-adapter.md", "exec"), namespace)  # asserts within
+
+
+def test_the_item_rules_of_the_how_to_are_sound(tmp_path):
+    blocks = re.findall(r"```toml\n(.*?)```", (DOCS / "how-to/steps-as-items.md").read_text("utf-8"), re.DOTALL)
+    (tmp_path / "rules.toml").write_text("\n".join(blocks), "utf-8")
+    assert len(load_items(tmp_path / "rules.toml")) == len(blocks) >= 4
 
 
 @pytest.mark.parametrize("page", sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("plugins/*/README.md")]))

@@ -26,6 +26,7 @@ from runlink.spi import Observation, Page
 __all__ = ["MAX_CURSOR_BYTES", "Outcome", "PageRefused", "Read", "ingest"]
 
 _json = msgspec.json.Encoder(order="deterministic")
+_READ_BY_RULES = frozenset(("workflow", "parameters", "labels", "instance_metadata"))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class _Plan:
     steps: list[StepRow] = field(default_factory=list)
     observations: list[ObservationRow] = field(default_factory=list)
     events: list[DomainEvent] = field(default_factory=list)
+    retold: list[UUID] = field(default_factory=list)  # what rules read of an instance beside its steps has changed
 
 
 def ingest(
@@ -207,6 +209,8 @@ class _Ingest:
         plan.attempts.extend(attempt_rows(tracked, o))
         plan.steps.extend(steps)
         changes = {name: value for name, value in facts_of(instance).items() if before[name] != value}
+        if not changes.keys().isdisjoint(_READ_BY_RULES):
+            plan.retold.append(instance.id)
         if steps:
             changes["steps"] = len(steps)
         plan.observations.append(self._line(tracked, digest, _json.encode(changes).decode()))
@@ -271,6 +275,7 @@ class _Ingest:
         ledger.store_digests(plan.digests)
         ledger.update_instances(plan.noted, actor)
         if not (plan.new or plan.changed or replaced):
+            self._follow(plan)
             return
         ledger.insert_instances(plan.new, actor)
         ledger.update_instances(plan.changed, actor)
@@ -295,7 +300,24 @@ class _Ingest:
         self._intake.quarantined.extend(failure.quarantined() for failure in linking.failures)
         if not self._read.baseline:
             ledger.insert_events([*plan.events, *linking.events], self._now, actor)
+        self._follow(plan, [before for before, _ in replaced], linking.events)
         self._outcome.runs_changed += roll_up(self._uow, self._rules, linking.touched, self._now)
+
+    def _follow(self, plan: _Plan, replaced: Sequence[UUID] = (), events: Sequence[DomainEvent] = ()) -> None:
+        if not self._rules.items:
+            return
+        from runlink.application.items import follow_items  # a megabyte that is needed where there are such rules
+
+        follow_items(
+            self._uow,
+            self._rules,
+            self._now,
+            new=(t.instance.id for t in plan.new),
+            changed=(t.instance.id for t in (*plan.changed, *plan.noted)),
+            whole=(*plan.retold, *replaced),
+            steps=plan.steps,
+            events=events,
+        )
 
     def _replace(self, before: UUID, after: UUID, linking: Linking) -> None:
         """Two rows turn out to be one instance, seen under its later id first: the earlier row is put away, and its

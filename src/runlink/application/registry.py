@@ -38,7 +38,8 @@ def register(uow: UnitOfWork, settings: Settings, linkers: Mapping[str, Linker] 
             uow.engines.delete(engine)
             changes.append(f"engine {name}: deactivated; its instances stay")
     known = _register_automations(uow, settings, changes)
-    return Registered(engines, Rules(settings.links, known, settings.automations, linkers or {}), tuple(changes))
+    rules = Rules(settings.links, known, settings.automations, linkers or {}, settings.items)
+    return Registered(engines, rules, tuple(changes))
 
 
 def _all_engines(uow: UnitOfWork) -> Iterable[Engine]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from runlink.application.claims import Failure
+from runlink.application.items import follow_items
 from runlink.application.link import MAX_DEPTH, Linking
 from runlink.application.ports import Store, UnitOfWork
 from runlink.application.rollup import roll_up
@@ -131,6 +132,8 @@ def _relink_page(
     for failure in linking.failures:
         uow.ledger.quarantine(failure.engine.id, "relink", [failure.quarantined()], now)
     uow.ledger.insert_events(linking.events, now, uow.actor)
+    relinked = {link.orchestration_instance_id for link in linking.settled}
+    follow_items(uow, rules, now, whole=relinked | {one.id for one in page.instances}, events=linking.events)
     page.runs_changed = roll_up(uow, rules, linking.touched, now)
     return page
 

@@ -22,7 +22,7 @@ from runlink.application.keys import (
     view,
 )
 from runlink.application.policy import Policy
-from runlink.application.settings import KeyHook, KeyTemplate, LinkRule, NewRun, ParentRule
+from runlink.application.settings import ItemRule, KeyHook, KeyTemplate, LinkRule, NewRun, ParentRule
 from runlink.domain import Engine, OrchestrationInstance
 from runlink.spi import Observation
 
@@ -173,12 +173,13 @@ class _Selection:
 @dataclass
 class Rules:
     """All link rules, and the policies of automations by name. `automations` maps the automations they name to their
-    ids, `linkers` plugins (lower case) to their hook `runlink_link`."""
+    ids, `linkers` plugins (lower case) to their hook `runlink_link`; `items` are the rules for steps."""
 
     rules: tuple[LinkRule, ...] = ()
     automations: dict[str, UUID] = field(default_factory=dict)
     policies: Mapping[str, Policy] = field(default_factory=dict)
     linkers: Mapping[str, Linker] = field(default_factory=dict)
+    items: tuple[ItemRule, ...] = ()
 
     def __post_init__(self) -> None:
         self._ready = tuple(ReadyRule(rule, self.linkers) for rule in self.rules)
@@ -190,7 +191,7 @@ class Rules:
 
     def with_linkers(self, linkers: Mapping[str, Linker]) -> Rules:
         """The same, and these plugins to ask."""
-        return Rules(self.rules, self.automations, self.policies, linkers)
+        return Rules(self.rules, self.automations, self.policies, linkers, self.items)
 
     def applying(self, engine: Engine, instance: OrchestrationInstance) -> Sequence[ReadyRule]:
         """The rules for an instance in the order of the file, down to the first with `stop = true`."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from runlink.application.errors import Missing
+from runlink.application.items import follow_items
 from runlink.application.link import Linking
 from runlink.application.ports import RunTimes, UnitOfWork
 from runlink.application.problems import suggestion
@@ -46,7 +47,7 @@ def create_run_of(
         uow.automations.add(made)
         known[automation] = made.id
     chosen = known[automation] if automation in known else find_automation(uow, automation).id
-    rules = Rules(settings.links, known, settings.automations)
+    rules = Rules(settings.links, known, settings.automations, items=settings.items)
     return create_run(uow, rules, chosen, correlation_id=correlation_id, now=now)
 
 
@@ -107,7 +108,9 @@ def move_run(
         getattr(run, move.value)(at=now)
     uow.runs.update(run)
     if run.status.is_ended:
-        settle(uow, run)
+        settle(uow, [run], now)
+    else:
+        follow_items(uow, rules, now, runs=[run_id])
     roll_up(uow, rules, [run_id], now)
     return uow.runs.get(run_id) or run
 
@@ -121,6 +124,7 @@ def link(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now:
     linking = _linking(uow, rules, now)
     tie = linking.pin(instance_id, run_id, linked=True)
     linking.hand_down([tracked.instance])
+    follow_items(uow, rules, now, whole=[instance_id])
     _follow(uow, rules, linking, now)
     return tie
 
@@ -132,6 +136,7 @@ def unlink(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, no
     linking = _linking(uow, rules, now)
     tie = linking.pin(instance_id, run_id, linked=False)
     linking.hand_down([])
+    follow_items(uow, rules, now, whole=[instance_id])
     _follow(uow, rules, linking, now)
     return tie
 
@@ -169,4 +174,5 @@ def _linking(uow: UnitOfWork, rules: Rules, now: datetime) -> Linking:
 
 def _follow(uow: UnitOfWork, rules: Rules, linking: Linking, now: datetime) -> None:
     uow.ledger.insert_events(linking.events, now, uow.actor)
+    follow_items(uow, rules, now, events=linking.events)
     roll_up(uow, rules, linking.touched, now)

@@ -219,6 +219,41 @@ class Subscription:
         return any(fnmatch.fnmatchcase(event_type, pattern) for pattern in self.events)
 
 
+class ItemRule:
+    """One `[[items]]` table: which steps of an instance are Items, and which. docs/reference/items.md says it all.
+
+    name         how the rule is called in what it leaves behind (default: `items[N]`)
+    engine, workflow, automation   shell-style patterns: of the instance, and of the Automation whose Run it counts for
+    steps        shell-style pattern over step names; `where` is a JMESPath over the step that must be true
+    leaves       only steps that no other step names as its parent
+    each         "steps": each step is an item, known by its name; its number is the place in the fan-out
+    batch, batch_payload, sequence_number, key, payload   JMESPath over the step
+    create       make Batches and Items that do not exist
+    max_attempts JMESPath to how many attempts the engine makes; None: what `final` of the steps shows
+    """
+
+    name: str
+    engine: str = "*"
+    workflow: str = "*"
+    automation: str = "*"
+    steps: str = "*"
+    where: str | None = None
+    leaves: bool = True
+    each: str | None = None
+    batch: str | None = None
+    batch_payload: str | None = None
+    sequence_number: str | None = None
+    key: str | None = None
+    payload: str | None = None
+    create: bool = False
+    max_attempts: str | None = None
+
+    def matches(self, engine: str, workflow: str, automation: str) -> bool:
+        """Whether the patterns select an instance that counts for a Run of an Automation."""
+        given = ((engine, self.engine), (workflow, self.workflow), (automation, self.automation))
+        return all(fnmatch.fnmatchcase(name, pattern) for name, pattern in given)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retention:
     """How long what grows is kept, in days. What a kept Run's history needs is never removed."""
@@ -278,6 +313,7 @@ class Settings:
     links: tuple[LinkRule, ...] = ()
     automations: Mapping[str, Policy] = field(default_factory=dict)
     subscriptions: tuple[Subscription, ...] = ()
+    items: tuple[ItemRule, ...] = ()
     retention: Retention = field(default_factory=Retention)
     server: ServerSettings = field(default_factory=ServerSettings)
     disabled_plugins: frozenset[str] = frozenset()

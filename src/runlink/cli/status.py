@@ -45,7 +45,10 @@ def status(
         running = runlink.is_running()
         with runlink.store.reading() as uow:
             lease = uow.reports.lease()
+            drifted = uow.reports.items_drift(engine=engine)
         rows = _rows(runlink, running, session.now())
+    for row in rows:
+        row["items_drifted"] = sum(one["engine"] == row["engine"] for one in drifted)
     names = [row["engine"] for row in rows]
     if engine is not None and engine not in names:
         raise unknown_engine(engine, names)
@@ -77,6 +80,9 @@ def status(
             for feed, known in (("", row), (" (watch)", row["watch"] or {}), (" (push)", row["push"] or {})):
                 if known.get("last_error"):
                     output.say(f"{row['engine']}{feed}: {known['last_error']}")
+        for one in drifted:
+            what = f"items of {one['engine']} {one['workflow']} do not fit rule {one['rule']!r}"
+            output.say(f"warning: {what} since {output.when(one['drifted_since'])}: {one['reason']}")
 
 
 def _rows(runlink: Runlink, running: bool | None, now: datetime) -> list[dict[str, Any]]:

@@ -60,7 +60,9 @@ def validate(
 
 
 def _count(settings: Settings) -> str:
-    parts = ((len(settings.engines), "engine"), (len(settings.links), "link rule"))
+    parts = [(len(settings.engines), "engine"), (len(settings.links), "link rule")]
+    if settings.items:
+        parts.append((len(settings.items), "item rule"))
     return ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in parts)
 
 
@@ -81,6 +83,11 @@ def _warnings(settings: Settings, plugins: PluginHost) -> list[str]:
         f"link rule {rule.name!r}: no engine's name matches {rule.engine!r}"
         for rule in settings.links
         if settings.engines and not any(matches_any(name, rule.engine) for name in settings.engines)
+    ]
+    found += [
+        f"item rule {item.name!r}: no engine's name matches {item.engine!r}"
+        for item in settings.items
+        if settings.engines and not any(matches_any(name, item.engine) for name in settings.engines)
     ]
     return found
 

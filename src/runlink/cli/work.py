@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from runlink.cli import items as rules_of_items
 from runlink.cli import lookup, output, session
 from runlink.cli.options import AutomationOption, BeforeOption, LimitOption, OutputOption
 from runlink.cli.output import Output
@@ -23,6 +24,7 @@ items = typer.Typer(help="Items: single pieces of work.", no_args_is_help=True)
 
 def register(main: typer.Typer) -> None:
     """Adds the commands of this module."""
+    rules_of_items.register(items)
     for app, name in ((automations, "automations"), (batches, "batches"), (items, "items")):
         main.add_typer(app, name=name, rich_help_panel="Record")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from runlink.application.policy import Policy
 from runlink.application.problems import shown, toml_path
-from runlink.application.settings import EngineSettings, LinkRule, Secret, Settings, Subscription
+from runlink.application.settings import EngineSettings, ItemRule, LinkRule, Secret, Settings, Subscription
 
 
 def diff(old: Settings, new: Settings) -> list[str]:
@@ -16,7 +16,8 @@ def diff(old: Settings, new: Settings) -> list[str]:
     return [
         *_store(old, new),
         *_engines(old.engines, new.engines),
-        *_links(old.links, new.links),
+        *_rules("links", old.links, new.links),
+        *_rules("items", old.items, new.items),
         *_automations(old.automations, new.automations),
         *_subscriptions(old.subscriptions, new.subscriptions),
         *_fields("retention", old.retention, new.retention),
@@ -61,16 +62,16 @@ def _engine(at: str, old: EngineSettings, new: EngineSettings) -> Iterator[str]:
             yield f"{at}.{key}: {_value(was)} -> {_value(now)}"
 
 
-def _links(old: tuple[LinkRule, ...], new: tuple[LinkRule, ...]) -> Iterator[str]:
+def _rules(kind: str, old: Sequence[LinkRule | ItemRule], new: Sequence[LinkRule | ItemRule]) -> Iterator[str]:
     before, after = {r.name: r for r in old}, {r.name: r for r in new}
-    yield from (f"links {name!r}: removed" for name in before if name not in after)
+    yield from (f"{kind} {name!r}: removed" for name in before if name not in after)
     for name, rule in after.items():
         if name in before:
-            yield from _fields(f"links {name!r}", before[name], rule)
+            yield from _fields(f"{kind} {name!r}", before[name], rule)
         else:
-            yield f"links {name!r}: added"
+            yield f"{kind} {name!r}: added"
     if [n for n in before if n in after] != [n for n in after if n in before]:
-        yield "links: the order of the rules changed"
+        yield f"{kind}: the order of the rules changed"
 
 
 def _automations(old: Mapping[str, Policy], new: Mapping[str, Policy]) -> Iterator[str]:

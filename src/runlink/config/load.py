@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runlink.application.problems import problems, toml_path
-from runlink.application.settings import Retention, Settings
+from runlink.application.settings import ItemRule, Retention, Settings
 from runlink.config import overrides
 from runlink.config.automations import automation_problems, policy
 from runlink.config.engines import (
@@ -21,6 +21,7 @@ from runlink.config.engines import (
     with_secrets,
 )
 from runlink.config.errors import ConfigError
+from runlink.config.items import item_problems, item_rule
 from runlink.config.links import link_problems, link_rule
 from runlink.config.schema import base_validator
 from runlink.config.server import server_problems, server_settings
@@ -65,6 +66,16 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(["is nested too deep"], str(path)) from None
 
 
+def load_items(path: Path) -> tuple[ItemRule, ...]:
+    """The `[[items]]` of a file that need not be a whole configuration. Raises ConfigError with every problem."""
+    document = {"items": _read(path).get("items")}
+    if not document["items"]:
+        raise ConfigError(["has no [[items]]; give a file with the rules to try"], str(path))
+    if found := list(dict.fromkeys(_problems(document))):
+        raise ConfigError(found, str(path))
+    return _settings(document, path).items
+
+
 def _syntax(message: str, text: str) -> str:
     place = _PLACE.search(message)
     reason = _PLACE.sub("", message)
@@ -87,6 +98,7 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
             yield from _rename_problems(name, table.get("renamed_from"), engines, former)
     yield from link_problems(_tables(document, "links"))
     yield from automation_problems(_table(document, "automations"))
+    yield from item_problems(_tables(document, "items"))
     yield from subscription_problems(_tables(document, "subscriptions"))
 
 
@@ -132,6 +144,7 @@ def _settings(document: Mapping[str, Any], path: Path) -> Settings:
         links=tuple(link_rule(index, t) for index, t in enumerate(document.get("links", ()))),
         automations={name: policy(t) for name, t in _table(document, "automations").items()},
         subscriptions=tuple(subscription(table, folder) for table in document.get("subscriptions", ())),
+        items=tuple(item_rule(index, t) for index, t in enumerate(document.get("items", ()))),
         retention=Retention(**{k: float(v) for k, v in _table(document, "retention").items()}),
         server=server_settings(_table(document, "server"), folder),
         disabled_plugins=frozenset(n.lower() for n in _table(document, "plugins").get("disabled", ())),

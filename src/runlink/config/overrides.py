@@ -65,13 +65,14 @@ def _resolve(name: str, document: Mapping[str, Any]) -> Path:
     if section in ("ENGINES", "AUTOMATIONS"):
         return _named_path(section.lower(), rest, document)
     parts = rest.split(_SEPARATOR)
-    if section == "LINKS":
-        links = document.get("links", ())
-        count = len(links) if isinstance(links, list) else 0
+    if section in ("LINKS", "ITEMS"):
+        name, one = section.lower(), section.lower().removesuffix("s")
+        rules = document.get(name, ())
+        count = len(rules) if isinstance(rules, list) else 0
         if not parts[0].isdecimal() or int(parts[0]) >= count or len(parts) < 2:
-            raise _Refused(f"there is no such link; write RUNLINK_LINKS__N__KEY with N from 0 to {count - 1}")
-        keys = base_schema()["$defs"]["link"]["properties"]
-        return ("links", int(parts[0]), _known_key(parts[1], keys, f"links[{parts[0]}]"), *_deeper(parts[2:]))
+            raise _Refused(f"there is no such {one}; write RUNLINK_{section}__N__KEY with N from 0 to {count - 1}")
+        keys = base_schema()["$defs"][one]["properties"]
+        return (name, int(parts[0]), _known_key(parts[1], keys, f"{name}[{parts[0]}]"), *_deeper(parts[2:]))
     keys = known[section.lower()]["properties"]
     return (section.lower(), _known_key(parts[0], keys, section.lower()), *_deeper(parts[1:]))
 

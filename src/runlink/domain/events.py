@@ -131,6 +131,22 @@ class ItemExecutionFailed(DomainEvent):
     error_message: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemsDrifted(DomainEvent):
+    """The steps of a workflow no longer fit the rule that makes items of them; told once, until they fit again.
+
+    `reason` is the first thing that does not fit, `orchestration_instance_id` the instance it was seen in.
+    """
+
+    type: ClassVar[str] = "items.drifted"
+
+    engine_id: UUID
+    workflow: str
+    rule: str
+    orchestration_instance_id: UUID
+    reason: str
+
+
 # --- instances and their links ----------------------------------------------------------------------------------
 
 
@@ -207,6 +223,7 @@ EVENT_TYPES: Mapping[str, type[DomainEvent]] = MappingProxyType(
             RunSilent,
             BatchExecutionFailed,
             ItemExecutionFailed,
+            ItemsDrifted,
             InstanceStatusChanged,
             InstanceVanished,
             InstanceLinked,

@@ -8,28 +8,32 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from runlink.domain.entity import Lifecycle
+from runlink.domain.entity import Lifecycle, RepeatableLifecycle
 from runlink.domain.errors import InvalidStateError
 from runlink.domain.events import BatchExecutionFailed, ItemExecutionFailed
 from runlink.domain.run import Run
 from runlink.domain.status import ExecutionStatus
 from runlink.domain.values import (
+    KEEP,
     NOT_GIVEN,
+    Keep,
     checked_count,
     checked_id,
     checked_json,
+    checked_optional_time,
     checked_status,
     checked_time,
     moment_of,
     new_id,
     refusal,
+    same_json,
     utc_now,
 )
 
 
 @dataclass(kw_only=True, eq=False)
-class BatchExecution(Lifecycle):
-    """How one Batch fares within one Run."""
+class BatchExecution(RepeatableLifecycle):
+    """How one Batch fares within one Run; a Run has one of a Batch, so what is run again is a higher attempt."""
 
     run_id: UUID
     batch_id: UUID
@@ -60,6 +64,29 @@ class BatchExecution(Lifecycle):
     def cancel(self, at: datetime | None = None) -> None:
         """Stop; also before the start."""
         self._enter(ExecutionStatus.CANCELLED, self._check(ExecutionStatus.CANCELLED, at))
+
+    def reopen(self, attempt: int, at: datetime | None = None) -> None:
+        """Go on after the end, as a higher attempt: PROCESSING, without the earlier end's time."""
+        moment = self._check_reopen(attempt, at)
+        self.attempt = attempt
+        self.finished_at = None
+        self._enter(ExecutionStatus.PROCESSING, moment)
+
+    def restate(
+        self, started_at: datetime | None = None, finished_at: datetime | None = None, at: datetime | None = None
+    ) -> bool:
+        """Other times of the same status, as when an item is found to have begun earlier; no event.
+
+        A time that is None is kept. False when nothing differs.
+        """
+        moment = moment_of(at)
+        started = checked_optional_time(started_at, "started_at") or self.started_at
+        finished = checked_optional_time(finished_at, "finished_at") or self.finished_at
+        if (started, finished) == (self.started_at, self.finished_at):
+            return False
+        self.started_at, self.finished_at = started, finished
+        self._changed(moment)
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +186,42 @@ class ItemExecution(Lifecycle):
         if expected != self.max_attempts:
             self.max_attempts = expected
             self._changed(moment)
+
+    def restate(
+        self,
+        *,
+        result_payload: Any = KEEP,
+        error_message: str | Keep | None = KEEP,
+        started_at: datetime | Keep | None = KEEP,
+        finished_at: datetime | Keep | None = KEEP,
+        at: datetime | None = None,
+    ) -> bool:
+        """The same status told more exactly, as when the message comes after the end: no event, no history.
+
+        What is left out is kept. False when nothing differs.
+        """
+        moment = moment_of(at)
+        told = {
+            "result_payload": result_payload,
+            "error_message": error_message,
+            "started_at": started_at,
+            "finished_at": finished_at,
+        }
+        news = {
+            name: value
+            for name, value in told.items()
+            if value is not KEEP and not same_json(value, getattr(self, name))
+        }
+        if not news:
+            return False
+        checked_json(news.get("result_payload"), "result_payload")
+        for name in ("started_at", "finished_at"):
+            if name in news:
+                news[name] = checked_optional_time(news[name], name)
+        for name, value in news.items():
+            setattr(self, name, value)
+        self._changed(moment)
+        return True
 
     def pull_history(self) -> list[ItemStateHistory]:
         """The status changes since the last call, oldest first; they are handed over once."""

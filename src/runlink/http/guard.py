@@ -154,7 +154,10 @@ class Guard:
     def _is_ours(self, host: str) -> bool:
         """Whether a Host header names this server: what it is called by, or an address, which no name can be
         rebound to."""
-        name = urlsplit(f"//{host}").hostname if host.isprintable() and " " not in host else None
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
         if name is None:
             return False
         if name == "localhost" or (self._public is not None and name == self._public.hostname):

@@ -53,8 +53,9 @@ MAYBE_OBJECT: Final = nullable(OBJECT)
 STATUS: Final[Schema] = {"type": "string", "enum": [status.value for status in ExecutionStatus]}
 EVENT_TYPE: Final[Schema] = {"type": "string", "enum": sorted(EVENT_TYPES)}
 
-_ANY_LINE = r"^[^\u0000-\u001f\u007f-\u009f\ud800-\udfff]*$"
-_LINE = r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ud800-\udfff]" + _ANY_LINE[1:]
+_LINE: Final = (
+    r"^[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000][^\u0000-\u001f\u007f-\u009f]*$"
+)
 """One line that does not begin with a space; text that is only space would be empty."""
 
 
@@ -65,8 +66,7 @@ def line(maximum: int, description: str) -> Schema:
 
 def prose(maximum: int, description: str) -> Schema:
     """A text that is given, of any lines, or null."""
-    pattern = r"^[^\u0000\ud800-\udfff]*$"
-    return {"type": ["string", "null"], "maxLength": maximum, "pattern": pattern, "description": description}
+    return {"type": ["string", "null"], "maxLength": maximum, "pattern": r"^[^\u0000]*$", "description": description}
 
 
 _ENTITY: Final[Mapping[str, Schema]] = {

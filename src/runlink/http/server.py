@@ -60,6 +60,11 @@ class PatientProtocol(H11Protocol):
             self._giving_up = self.loop.call_later(HEADERS_S, self.transport.close)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn calls a client of the stream that was cut off an error of the application; `stream` has told of it."""
+    return record.getMessage() != "ASGI callable returned without completing response."
+
+
 class HttpServer:
     """A server that listens from the moment it is made, and answers from `start` on.
 
@@ -106,6 +111,7 @@ class HttpServer:
             h11_max_incomplete_event_size=32 * 1024,
             **options,
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         try:
             config.load()
         except OSError as error:  # an ssl.SSLError is one

@@ -11,7 +11,7 @@ import asyncio
 import fnmatch
 import logging
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -43,7 +43,9 @@ LOOK_S: Final = 1.0
 SEND_S: Final = 20.0
 """How long a client may take to accept what is sent to it."""
 MAX_BEHIND: Final = 20_000
-"""How many events a connected client may fall behind."""
+"""How many events a client may fall behind while it is connected; what it missed before does not count."""
+PART_BYTES: Final = 32 * 1024
+"""How much is handed to a client's connection at a time."""
 MAX_CLIENTS: Final = 500
 
 
@@ -265,6 +267,20 @@ class Stream:
         return _Following(self._hub, wanted, last if lost else position, first=first, last=last, lost=lost)
 
 
+def _parts(texts: Sequence[bytes]) -> Iterator[bytes]:
+    """The texts in pieces of about PART_BYTES: what was sent before must be on its way before the next is taken."""
+    part: list[bytes] = []
+    size = 0
+    for text in texts:
+        part.append(text)
+        size += len(text)
+        if size >= PART_BYTES:
+            yield b"".join(part)
+            part, size = [], 0
+    if part:
+        yield b"".join(part)
+
+
 class _Following(Response):
     """The answer to one client."""
 
@@ -298,6 +314,7 @@ class _Following(Response):
 
     async def _follow(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        allowed = self._bounds["last"] - self._position + MAX_BEHIND
         hello = encoded("reset", self._bounds, self._position) if self._lost else f"id: {self._position}\n\n".encode()
         if not await self._send(send, b"retry: 1000\n" + hello):
             return
@@ -305,7 +322,7 @@ class _Following(Response):
             page = await self._hub.after(self._position)
             if self._hub.is_closing:
                 break
-            if self._hub.last - self._position > MAX_BEHIND:
+            if self._hub.last - self._position > allowed:
                 behind = {"reason": "too slow", "behind": self._hub.last - self._position}
                 await self._send(send, encoded("dropped", behind, self._position))
                 break
@@ -315,8 +332,9 @@ class _Following(Response):
             if page and not chosen:
                 continue
             # the id alone moves the client's place past what it did not ask for
-            if not await self._send(send, b"".join(chosen) or f": heartbeat\nid: {self._position}\n\n".encode()):
-                return
+            for part in _parts(chosen) if chosen else [f": heartbeat\nid: {self._position}\n\n".encode()]:
+                if not await self._send(send, part):
+                    return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send(self, send: Send, data: bytes) -> bool:

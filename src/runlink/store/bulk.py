@@ -153,6 +153,14 @@ class Bulk:
                 "read them again and repeat"
             )
 
+    def delete(self, table: sa.Table, key: Sequence[str], rows: Sequence[Row]) -> None:
+        """Removes the rows with these keys."""
+        if not rows:
+            return
+        columns = tuple(table.c[name] for name in key)
+        where = " AND ".join(f'"{name}" = {self._mark}' for name in key)
+        self._run(f"DELETE FROM {table.name} WHERE {where}", self._prepared(columns, rows))
+
     def _run(self, statement: str, rows: list[tuple[Any, ...]]) -> int:
         with _told_as_ours():
             return self.connection.exec_driver_sql(statement, rows).rowcount

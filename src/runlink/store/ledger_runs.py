@@ -251,11 +251,12 @@ class RunLedger:
             for row in self._connection.execute(query)
         ]
 
-    def open_executions(self, run_id: UUID) -> tuple[list[BatchExecution], list[ItemExecution]]:
-        """The batch and item executions of a Run that have not ended."""
+    def open_executions(self, run_ids: Sequence[UUID]) -> tuple[list[BatchExecution], list[ItemExecution]]:
+        """The batch and item executions of these Runs that have not ended and were not put away."""
         found: list[list[Any]] = []
         for kind in (mapping.BATCH_EXECUTION, mapping.ITEM_EXECUTION):
-            query = kind.select().where(kind.table.c.run_id == run_id, kind.table.c.status.in_(OPEN_STATUSES))
+            mine = chosen(self._connection, kind.table.c.run_id, run_ids)
+            query = kind.select().where(mine, kind.table.c.status.in_(OPEN_STATUSES), kind.table.c.is_active)
             found.append([kind.from_row(row) for row in self._connection.execute(query.order_by(kind.table.c.id))])
         return found[0], found[1]
 

@@ -89,6 +89,7 @@ BATCH_EXECUTION = _mapping(
     "status",
     "started_at",
     "finished_at",
+    "attempt",
     key=("run_id", "batch_id"),
 )
 ITEM_EXECUTION = _mapping(

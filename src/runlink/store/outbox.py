@@ -1,8 +1,7 @@
 """Domain events in the transaction that caused them, and the one relay that puts them in order and hands them on.
 
-Positions follow commit order, so that whoever has read up to a position never misses one below it (a sequence is taken
-before the commit and gives no such promise). SQLite lets one transaction write at a time: there an event is placed as
-it is written. On PostgreSQL the relay is the only one to place events, once they are committed.
+Positions follow commit order: the relay is the only one to assign them, to rows that are committed, so that whoever
+has read up to a position never misses one below it (a sequence is taken before the commit and gives no such promise).
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from runlink.store import tables
 from runlink.store.bulk import Bulk
 
 _COLUMNS = ("type", "run_id", "occurred_at", "recorded_at", "data", "actor")
-_LAST = sa.select(sa.func.coalesce(sa.func.max(tables.outbox.c.position), 0))
 _encode = msgspec.json.Encoder().encode
 
 
@@ -29,12 +27,7 @@ def insert_events(connection: sa.Connection, events: Iterable[DomainEvent], reco
         (event.type, getattr(event, "run_id", None), event.occurred_at, recorded_at, _encode(event).decode(), actor)
         for event in events
     ]
-    if not rows or connection.dialect.name != "sqlite":
-        Bulk(connection).insert(tables.outbox, _COLUMNS, rows)
-        return
-    last = connection.execute(_LAST).scalar_one()
-    placed = [(*row, place) for place, row in enumerate(rows, start=last + 1)]
-    Bulk(connection).insert(tables.outbox, (*_COLUMNS, "position"), placed)
+    Bulk(connection).insert(tables.outbox, _COLUMNS, rows)
 
 
 class Outbox:
@@ -44,7 +37,7 @@ class Outbox:
         self._connection = connection
 
     def place(self, limit: int = 5000) -> int:
-        """Gives the next positions to committed events that have none (on SQLite all have one). From one relay only."""
+        """Gives the next positions to committed events that have none. Call from one relay only."""
         table = tables.outbox
         waiting = self._connection.execute(
             sa.select(table.c.sequence).where(table.c.position.is_(None)).order_by(table.c.sequence).limit(limit)
@@ -52,7 +45,7 @@ class Outbox:
         sequences = list(waiting)
         if not sequences:
             return 0
-        last = self._connection.execute(_LAST).scalar_one()
+        last = self._connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.position), 0))).scalar_one()
         rows = [(last + place, sequence) for place, sequence in enumerate(sequences, start=1)]
         return Bulk(self._connection).update(table, ("sequence",), ("position",), rows)
 
@@ -99,7 +92,8 @@ class Outbox:
 
     def enrol(self, name: str) -> None:
         """A new subscriber, at the end: it gets what happens from now on."""
-        position = int(self._connection.execute(_LAST).scalar_one())
+        last = sa.select(sa.func.coalesce(sa.func.max(tables.outbox.c.position), 0))
+        position = int(self._connection.execute(last).scalar_one())
         self._connection.execute(sa.insert(tables.subscribers), {"name": name, "position": position, "failures": 0})
 
     def subscribers(self) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from runlink.store import tables
 from runlink.store.inbox_reports import InboxReports
+from runlink.store.item_reports import ItemReports
 from runlink.store.selection import chosen
 from runlink.store.status_reports import StatusReports
 from runlink.store.work_reports import WorkReports
@@ -21,7 +22,7 @@ _RUN = tables.runs
 _LINK = tables.run_orchestrations
 
 
-class Reports(WorkReports, StatusReports, InboxReports):
+class Reports(WorkReports, ItemReports, StatusReports, InboxReports):
     """Listings within a unit of work. Each gives plain dicts, times aware, ids as UUID."""
 
     def __init__(self, connection: sa.Connection) -> None:

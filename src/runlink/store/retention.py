@@ -1,6 +1,5 @@
-"""What grows is kept for a while: observations, delivered events, quarantined items, deliveries.
-
-The daemon comes here hourly.
+"""What grows is kept for a while: observations, delivered events, quarantined items, deliveries, the audit, idempotency
+keys. The daemon comes here hourly.
 
 An instance, its attempts, steps and links are never removed, nor anything a Run's history is told from: neither the
 first, whole observation of an instance, nor any observation of an instance that counts, or once counted, for a Run, nor
@@ -27,6 +26,12 @@ class Pruned(NamedTuple):
     quarantined: int
     deliveries: int = 0
     sent: int = 0
+    audited: int = 0
+    idempotency_keys: int = 0
+
+
+IDEMPOTENCY_KEYS = timedelta(days=7)
+"""How long a repeated request is recognised."""
 
 
 def prune(uow: SqlUnitOfWork, retention: Retention, now: datetime, *, limit: int = 5000) -> Pruned:
@@ -42,6 +47,8 @@ def prune(uow: SqlUnitOfWork, retention: Retention, now: datetime, *, limit: int
         _quarantined(uow.connection, now - timedelta(days=retention.quarantine_days), limit),
         uow.deliveries.prune(done_before, dead_before, limit),
         uow.subscriptions.prune(done_before, dead_before, limit),
+        _older(uow.connection, tables.audit, "at", now - timedelta(days=retention.audit_days), limit),
+        _older(uow.connection, tables.idempotency_keys, "created_at", now - IDEMPOTENCY_KEYS, limit),
     )
 
 
@@ -72,4 +79,10 @@ def _quarantined(connection: sa.Connection, before: datetime, limit: int) -> int
         .order_by(table.c.last_seen_at)
         .limit(limit)
     )
+    return connection.execute(sa.delete(table).where(key.in_(old))).rowcount
+
+
+def _older(connection: sa.Connection, table: sa.Table, column: str, before: datetime, limit: int) -> int:
+    key = sa.tuple_(*table.primary_key.columns)
+    old = sa.select(*table.primary_key.columns).where(table.c[column] < before).order_by(table.c[column]).limit(limit)
     return connection.execute(sa.delete(table).where(key.in_(old))).rowcount

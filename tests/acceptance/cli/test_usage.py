@@ -15,7 +15,7 @@ from runlink.domain import ExecutionStatus
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
 LISTINGS = (
     "engines", "instances", "runs", "automations", "batches", "items", "executions", "deliveries", "subscriptions",
-    "plugins",
+    "plugins", "tokens", "audit",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,9 +16,9 @@ from runlink.application.relink import relink
 from runlink.application.rollup import roll_up
 from runlink.application.rules import Rules
 from runlink.application.runs import Move, create_run, end_quiet_runs, flag_silent_runs, link, move_run, unlink
-from runlink.application.settings import EngineSettings, LinkRule, Settings
+from runlink.application.settings import EngineSettings, ItemRule, LinkRule, Settings
 from runlink.domain import ExecutionStatus
-from runlink.spi import Observation, Page
+from runlink.spi import Observation, Page, Step
 from runlink.store import tables
 
 S = ExecutionStatus
@@ -38,7 +39,7 @@ class World:
         self.rules = Rules()
         self.configure()
 
-    def configure(self, *rules, engines=("ci",), policy=None, policies=None, linkers=None, **engine_settings):
+    def configure(self, *rules, engines=("ci",), policy=None, policies=None, linkers=None, items=(), **engine_settings):
         self.settings = settings = Settings(
             store_url="",
             engines={
@@ -47,6 +48,7 @@ class World:
             },
             links=tuple(LinkRule(**({"name": f"rule{n}"} | rule)) for n, rule in enumerate(rules)),
             automations=policies or ({} if policy is None else {"nightly": Policy(**policy)}),
+            items=tuple(ItemRule(**({"name": f"items{n}"} | rule)) for n, rule in enumerate(items)),
         )
         registered = self.store.write(lambda uow: register(uow, settings, linkers), actor="cli:test")
         self.engines, self.rules = registered.engines, registered.rules
@@ -144,6 +146,25 @@ class World:
         mine = self.instance(external_id).id
         return [row for row in self.rows(tables.observations, "id") if row["instance_id"] == mine]
 
+    def items(self, run=None):
+        """(batch, number, status, attempts) of each active item execution, in order."""
+        with self.store.reading() as uow:
+            rows = uow.reports.item_executions(run_id=run and run.id, limit=100_000)
+        return sorted((r["batch"], r["sequence_number"], r["status"], r["attempt_count"]) for r in rows)
+
+    def batches(self, run=None):
+        """batch -> status of its execution."""
+        with self.store.reading() as uow:
+            rows = uow.reports.batch_executions(run_id=run and run.id, limit=1000)
+        return {row["batch"]: row["status"] for row in rows}
+
+    def item_history(self, number):
+        """(status, minute) of each change of the active execution of the item with this number."""
+        with self.store.reading() as uow:
+            (row,) = (r for r in uow.reports.item_executions(limit=100_000) if r["sequence_number"] == number)
+            history = uow.item_state_history.list(item_execution_id=row["id"], limit=1000)
+        return [(one.new_status.value, (one.changed_at - T0).total_seconds() / 60) for one in history]
+
     def fetch(self, run):
         with self.store.reading() as uow:
             return uow.runs.get(run.id)
@@ -202,6 +223,24 @@ def see_rows(store):
 
 
 @pytest.fixture
+def count_statements(store):
+    """with count_statements() as seen: …: the statements that went to the driver, COPY not among them."""
+
+    @contextmanager
+    def counting():
+        seen = []
+
+        def before(_connection, _cursor, statement, *_):
+            seen.append(statement)
+
+        sa.event.listen(store.writing, "before_cursor_execute", before)
+        yield seen
+        sa.event.remove(store.writing, "before_cursor_execute", before)
+
+    return counting
+
+
+@pytest.fixture
 def build():
     """build("1", "COMPLETED", start=0, end=5, …): an observation; times in minutes."""
 
@@ -220,6 +259,25 @@ def build():
         if run is not None:
             values["parameters"] = {"RUN_ID": run}
         return Observation(**(values | fields))
+
+    return make
+
+
+@pytest.fixture
+def step():
+    """step("square[2]", "COMPLETED", 1, start=0, end=5, …): a step; times in minutes. Its id is its name."""
+
+    def make(name, status="PROCESSING", attempt=1, *, start=None, end=None, **fields):
+        values = {
+            "external_id": name,
+            "name": name,
+            "status": S(status),
+            "native_status": status.lower(),
+            "attempt": attempt,
+            "started_at": at(start),
+            "finished_at": at(end),
+        }
+        return Step(**(values | fields))
 
     return make
 

@@ -33,7 +33,8 @@ class Served:
         self.settings = ServerSettings(listen="127.0.0.1:0", **settings)
         self.server = HttpServer(self.settings)
         self.service = Service(store=store, settings=self.settings, now=clock)
-        self.server.start(create_app(self.service, on_hub=self.server.on_hub))
+        self.hub = None
+        self.server.start(create_app(self.service, on_hub=self._on_hub))
         self.url = self.server.url.rstrip("/")
         self._clients = []
         self.tokens = {role: self.token(role, scopes) for role, scopes in ROLES.items()}
@@ -44,6 +45,10 @@ class Served:
             self.admin.patch,
             self.admin.delete,
         )
+
+    def _on_hub(self, hub):
+        self.hub = hub
+        self.server.on_hub(hub)
 
     def token(self, name, scopes, **more):
         return self.store.write(
@@ -57,10 +62,10 @@ class Served:
         return client
 
     def close(self):
-        for client in self._clients:
-            client.close()
         self.server.stop()
         assert self.server.join(10)
+        for client in self._clients:
+            client.close()
 
 
 @pytest.fixture
@@ -120,3 +125,8 @@ def problem(answer, name):
     assert found["status"] == answer.status_code
     assert found["detail"]
     return found
+
+
+@pytest.fixture
+def t0():
+    return T0

@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from runlink.application.policy import Policy
-from runlink.application.settings import EngineSettings, LinkRule, Retention, Secret
+from runlink.application.settings import EngineSettings, ItemRule, LinkRule, Retention, Secret
 from runlink.config import base_schema, full_schema, load, with_password
 from runlink.spi import Adapter
 
@@ -57,6 +57,7 @@ def test_the_example_is_valid_and_shows_the_defaults():
     for field in fields(Policy):
         if field.name not in shown:
             assert getattr(settings.automations["nightly"], field.name) == getattr(Policy(), field.name), field.name
+    assert settings.items[0].leaves is ItemRule(name="x").leaves
 
 
 @pytest.mark.parametrize("key", sorted(set(keys(base_schema()))))

@@ -19,7 +19,7 @@ def test_each_event_is_in_the_registry_under_its_type():
     assert {name: event.type for name, event in EVENT_TYPES.items()} == {name: name for name in EVENT_TYPES}
     assert list(EVENT_TYPES) == [
         "run.started", "run.completed", "run.failed", "run.cancelled", "run.reopened", "run.silent",
-        "batch_execution.failed", "item_execution.failed",
+        "batch_execution.failed", "item_execution.failed", "items.drifted",
         "instance.status_changed", "instance.vanished", "instance.linked", "instance.unlinked",
     ]  # fmt: skip
 

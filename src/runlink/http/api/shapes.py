@@ -28,8 +28,9 @@ CURSOR = Parameter(name="cursor", where="query", schema=cursors.SCHEMA, descript
 VERSION = Parameter(
     name="If-Match",
     where="header",
-    schema={"type": "string", "pattern": '^"[1-9][0-9]{0,8}"$'},
-    description="The ETag of what is to be changed: its version. Refused with 412 when it has another by now.",
+    schema={"type": "string", "minLength": 1, "maxLength": 200},
+    description="The ETag of what is to be changed: its version. Refused with 412 when it has another by now; * takes "
+    "any.",
 )
 REQUIRED_VERSION = Parameter(
     name="If-Match", where="header", schema=VERSION.schema, description=VERSION.description, required=True
@@ -145,11 +146,10 @@ def loaded(repository: Repository[E], kind: str, call: Call) -> E:
     if entity is None or not entity.is_active:
         raise Problem("not-found", f"there is no {kind} {entity_id}")
     wanted = call["If-Match"]
-    if wanted is not None and wanted != f'"{entity.version}"':
+    if wanted is not None and not {"*", f'"{entity.version}"'} & {tag.strip() for tag in wanted.split(",")}:
         raise Problem(
             "stale-version",
-            f"{kind} {entity_id} is at version {entity.version}, not {wanted.strip(chr(34))}: get it again and decide "
-            "anew",
+            f"{kind} {entity_id} is at version {entity.version}, not at {wanted}: get it again and decide anew",
             version=entity.version,
         )
     return entity

@@ -1,5 +1,5 @@
 """What made each link and whether a hand decided it; several keys of one rule; parents in other engines; Runs that have
-gone silent; who caused each event."""
+gone silent; who caused each event; which step is which item."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -52,3 +52,37 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("topic", "side", "value", "instance_id", name=op.f("pk_correlations")),
     )
     op.create_index("ix_correlations_instance_id", "correlations", ["instance_id"], unique=False)
+    op.add_column("batch_executions", sa.Column("attempt", sa.Integer(), nullable=False, server_default="1"))
+    op.create_table(
+        "item_keys",
+        sa.Column("batch_id", sa.Uuid(), sa.ForeignKey("batches.id"), primary_key=True),
+        sa.Column("key", sa.Text(), primary_key=True),
+        sa.Column("item_id", sa.Uuid(), sa.ForeignKey("items.id"), nullable=False),
+    )
+    op.create_index("ix_item_keys_item_id", "item_keys", ["item_id"], unique=False)
+    op.create_table(
+        "item_steps",
+        sa.Column("instance_id", sa.Uuid(), sa.ForeignKey("orchestration_instances.id"), primary_key=True),
+        sa.Column("external_id", sa.Text(), primary_key=True),
+        sa.Column("run_id", sa.Uuid(), sa.ForeignKey("runs.id"), primary_key=True),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("item_id", sa.Uuid(), sa.ForeignKey("items.id"), nullable=True),
+        sa.Column("max_attempts", sa.Integer(), nullable=True),
+        sa.Column("differs", sa.Text(), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
+    )
+    op.create_index("ix_item_steps_item_id", "item_steps", ["item_id", "run_id"], unique=False)
+    op.create_table(
+        "item_fits",
+        sa.Column("engine_id", sa.Uuid(), sa.ForeignKey("engines.id"), primary_key=True),
+        sa.Column("workflow", sa.Text(), primary_key=True),
+        sa.Column("rule", sa.Text(), primary_key=True),
+        sa.Column("instance_id", sa.Uuid(), sa.ForeignKey("orchestration_instances.id"), nullable=False),
+        sa.Column("begun_at", UtcDateTime, nullable=False),
+        sa.Column("seen_at", UtcDateTime, nullable=False),
+        sa.Column("drifted_since", UtcDateTime, nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("counted", sa.Integer(), nullable=False),
+        sa.Column("unfit", sa.Integer(), nullable=False),
+        sa.Column("differing", sa.Integer(), nullable=False),
+    )

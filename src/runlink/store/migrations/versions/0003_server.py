@@ -1,4 +1,4 @@
-"""What the server keeps: tokens, sessions of browsers, idempotency keys, the audit; positions of waiting events."""
+"""What the server keeps: tokens, sessions of browsers, idempotency keys, the audit."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -66,22 +66,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_audit_at", "audit", ["at"], unique=False)
     op.create_index("ix_audit_subject_id", "audit", ["subject_id", "id"], unique=False)
-    _place_waiting_events()
-
-
-def _place_waiting_events() -> None:
-    """On SQLite events are placed as they are written from now on: those that wait come before."""
-    outbox = sa.table("outbox", sa.column("sequence"), sa.column("position"))
-    connection = op.get_bind()
-    last = connection.execute(sa.select(sa.func.coalesce(sa.func.max(outbox.c.position), 0))).scalar_one()
-    waiting = connection.execute(
-        sa.select(outbox.c.sequence).where(outbox.c.position.is_(None)).order_by(outbox.c.sequence)
-    ).scalars()
-    rows = [{"waiting": sequence, "place": last + place} for place, sequence in enumerate(waiting, start=1)]
-    if rows:
-        connection.execute(
-            sa.update(outbox)
-            .where(outbox.c.sequence == sa.bindparam("waiting"))
-            .values(position=sa.bindparam("place")),
-            rows,
-        )
+    op.drop_index("ix_runs_automation_id", "runs")  # the pages of one automation's Runs
+    op.create_index("ix_runs_automation_id", "runs", ["automation_id", "id"], unique=False)
+    op.create_index(
+        "ix_orchestration_instances_engine_id", "orchestration_instances", ["engine_id", "id"], unique=False
+    )

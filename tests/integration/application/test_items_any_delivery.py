@@ -1,0 +1,121 @@
+"""However the steps of a Run are told (again, late, cut into pages, left out in between), its items end the same."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from runlink.domain import ExecutionStatus, new_id
+from runlink.spi import Observation, Step
+from runlink.store import tables
+
+from .conftest import BY_KEY, World, at
+
+S = ExecutionStatus
+_ENDS = (S.COMPLETED, S.FAILED, S.CANCELLED)
+
+
+@st.composite
+def lives(draw):
+    """Of each step of each instance the minutes at which it began and ended, attempt by attempt."""
+    found = []
+    for number in range(draw(st.integers(1, 2))):
+        steps = []
+        for index in range(draw(st.integers(1, 3))):
+            count = draw(st.integers(1, 3))
+            tries, minute = [], draw(st.integers(0, 2))
+            for attempt in range(1, count + 1):
+                end = S.FAILED if attempt < count else draw(st.sampled_from(_ENDS))
+                tries.append((minute + 1, minute + 2, end))
+                minute += 2
+            steps.append((index, tries))
+        over = max(tries[-1][1] for _, tries in steps) + 1
+        found.append((f"i{number}", number * 10, over, draw(st.sampled_from([S.COMPLETED, S.FAILED])), steps))
+    return found
+
+
+def shown(life, minute):
+    """An instance as its engine shows it at a minute; None before it began."""
+    name, begun, over, end, steps = life
+    here = minute - begun
+    if here < 0:
+        return None
+    told = []
+    for index, tries in steps:
+        for attempt, (start, stop, status) in enumerate(tries, start=1):
+            if attempt > 1 and here < start:
+                continue
+            is_over, last = here >= stop, attempt == len(tries)
+            state = status if is_over else S.PROCESSING if here >= start else S.PENDING
+            told.append(
+                Step(
+                    external_id=f"t[{index}]", name=f"t[{index}]", status=state, native_status=state.lower(),
+                    attempt=attempt,
+                    final=last if is_over else None, started_at=at(begun + start) if here >= start else None,
+                    finished_at=at(begun + stop) if is_over else None,
+                    message=f"try {attempt}" if is_over and state is S.FAILED else None,
+                    outputs={"of": attempt} if state is S.COMPLETED else None, inputs={"n": index},
+                )
+            )  # fmt: skip
+    ended = here >= over
+    return Observation(
+        external_id=name, workflow="w", status=end if ended else S.PROCESSING, native_status="ended" if ended else "on",
+        created_at=at(begun), started_at=at(begun), finished_at=at(begun + over) if ended else None,
+        parameters={"RUN_ID": "r"}, steps=tuple(told),
+    )  # fmt: skip
+
+
+def end_state(world, automation):
+    """Active executions with their batches, and the status changes of each, but for ids and times of writing."""
+    with world.store.reading() as uow:
+        rows = uow.reports.item_executions(limit=1000)
+        batches = uow.reports.batch_executions(limit=100)
+    wanted = ("batch", "sequence_number", "status", "attempt_count", "max_attempts", "started_at", "finished_at",
+              "error_message", "result_payload")  # fmt: skip
+    history = world.rows(tables.item_state_history, "id")
+    mine = [row for row in rows if row["automation"] == automation]
+    wholes = [row for row in batches if row["automation"] == automation]
+    return (
+        sorted(str([row[name] for name in wanted]) for row in mine),
+        sorted((one["batch"], one["status"], str(one["started_at"]), str(one["finished_at"])) for one in wholes),
+        {
+            row["sequence_number"]: [one["new_status"] for one in history if one["item_execution_id"] == row["id"]]
+            for row in mine
+        },
+    )
+
+
+@given(told=lives(), data=st.data())
+@settings(
+    max_examples=15,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_items_end_the_same_however_their_steps_were_told(store, told, data):
+    world = World(store)
+    plain, other = (f"{name}-{new_id()}" for name in ("plain", "other"))
+    world.configure(
+        *(BY_KEY | {"create_run": True, "automation": name, "engine": name} for name in (plain, other)),
+        engines=(plain, other),
+        items=[{"each": "steps", "create": True, "payload": "inputs"}],
+    )
+    last = max(begun + over for _, begun, over, _, _ in told)
+    for minute in range(last + 1):
+        world.see(*filter(None, (shown(life, minute) for life in told)), engine=plain, began=minute)
+    seen = sorted(data.draw(st.sets(st.integers(0, last), max_size=4)) | {last})
+    for minute in seen:
+        page = [one for life in data.draw(st.permutations(told)) if (one := shown(life, minute)) is not None]
+        cut = data.draw(st.integers(0, len(page)))
+        for part in (page[:cut], page[cut:]):
+            for _ in range(data.draw(st.integers(1, 2))):
+                world.see(*part, engine=other, began=minute)
+        if data.draw(st.booleans()):
+            late = data.draw(st.integers(0, minute))
+            world.see(*filter(None, (shown(life, late) for life in told)), engine=other, began=late - 1)
+    expected, found = end_state(world, plain), end_state(world, other)
+    assert found == expected
+    assert all("PROCESSING" not in row for row in itertools.chain(found[0]))
