@@ -219,6 +219,7 @@ class Subscription:
         return any(fnmatch.fnmatchcase(event_type, pattern) for pattern in self.events)
 
 
+@dataclass(frozen=True, kw_only=True)
 class ItemRule:
     """One `[[items]]` table: which steps of an instance are Items, and which. docs/reference/items.md says it all.
 

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from http import HTTPStatus
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -21,6 +20,7 @@ from starlette.routing import Route
 from runlink.application.ports import DeliveryRow
 from runlink.domain import new_id
 from runlink.hosting.authentication import SECRET_HEADERS, Door, NotAuthentic
+from runlink.http.problems import RETRY_AFTER_S, Problem
 from runlink.store import SqlStore, outage
 
 log = logging.getLogger(__name__)
@@ -33,22 +33,11 @@ BODY_S: Final = 20.0
 """How long a body may take to arrive."""
 STORE_S: Final = 10.0
 """How long a delivery waits for the store."""
-RETRY_AFTER_S: Final = 5
 _ACTOR: Final = "http"
 _UNKEPT: Final = frozenset({"connection", "content-encoding", "content-length", "host", "transfer-encoding"})
 _MAX_HEADERS: Final = 100
 
 Doors = Callable[[], Mapping[str, Door]]
-
-
-class _Refused(Exception):
-    """The answer to a delivery that is not taken: a status and a sentence."""
-
-    def __init__(self, status: int, detail: str, **headers: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = headers
 
 
 class Hooks:
@@ -86,8 +75,8 @@ class Hooks:
         try:
             row = await self._row(request, self._doors().get(engine))
             is_new = await self._writer.put(row)
-        except _Refused as refusal:
-            return _problem(refusal)
+        except Problem as problem:
+            return problem.response()
         except ClientDisconnect:
             return Response(status_code=400)
         if is_new:
@@ -99,9 +88,9 @@ class Hooks:
         await self._writer.close()
 
     async def _row(self, request: Request, door: Door | None) -> DeliveryRow:
-        """The delivery, proved to come from its engine. Raises _Refused."""
+        """The delivery, proved to come from its engine. Raises Problem."""
         if door is None:
-            raise _Refused(404, "no engine of this name takes deliveries; see [engines.NAME.webhook]")
+            raise Problem("not-found", "no engine of this name takes deliveries; see [engines.NAME.webhook]")
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
             door.authenticator.check_headers(headers)
@@ -110,7 +99,7 @@ class Hooks:
         except NotAuthentic as reason:
             scheme = {"bearer": "Bearer", "basic": "Basic"}.get(door.authenticator.scheme)
             challenge = {"WWW-Authenticate": f'{scheme} realm="runlink"'} if scheme else {}
-            raise _Refused(401, str(reason), **challenge) from None
+            raise Problem("unauthenticated", str(reason), headers=challenge) from None
         return DeliveryRow(
             id=new_id(),
             engine_id=door.engine_id,
@@ -136,9 +125,8 @@ class Hooks:
                         raise _too_large(max_bytes)
                     chunks.append(chunk)
         except TimeoutError:
-            raise _Refused(
-                408, f"the body did not arrive within {self._body_s:g} s; send it anew", Connection="close"
-            ) from None
+            detail = f"the body did not arrive within {self._body_s:g} s; send it anew"
+            raise Problem("timeout", detail, headers={"Connection": "close"}) from None
         return b"".join(chunks)
 
 
@@ -158,7 +146,7 @@ class _GroupedWrites:
         self._ailing = False
 
     async def put(self, row: DeliveryRow) -> bool:
-        """Whether it is new, once it is committed. Raises _Refused (503) when the store cannot take it now."""
+        """Whether it is new, once it is committed. Raises Problem (503) when the store cannot take it now."""
         if self._bytes + len(row.body) > MAX_WAITING_BYTES:
             raise _unavailable("too much waits for the store")
         future = asyncio.get_running_loop().create_future()
@@ -208,29 +196,31 @@ class _GroupedWrites:
                 future.set_exception(_unavailable("the store does not answer"))
 
 
-def _unavailable(why: str) -> _Refused:
-    return _Refused(503, f"{why}; send it again", **{"Retry-After": str(RETRY_AFTER_S)})
+def _unavailable(why: str) -> Problem:
+    return Problem("store-unavailable", f"{why}; send it again", headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
-def _too_large(max_bytes: int) -> _Refused:
+def _too_large(max_bytes: int) -> Problem:
     # what is left of the body is not read: the connection cannot be used again
-    return _Refused(413, f"a delivery may have {max_bytes} bytes (max_bytes of the webhook)", Connection="close")
+    detail = f"a delivery may have {max_bytes} bytes (max_bytes of the webhook)"
+    return Problem("too-large", detail, headers={"Connection": "close"})
 
 
 def _unpacked(raw: bytes, encoding: str, max_bytes: int) -> bytes:
     if encoding in ("", "identity"):
         return raw
     if encoding not in ("gzip", "deflate"):
-        raise _Refused(415, f"the content encoding {encoding[:40]!r} is not understood; send it as it is, or as gzip")
+        detail = f"the content encoding {encoding[:40]!r} is not understood; send it as it is, or as gzip"
+        raise Problem("unsupported-media-type", detail)
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     try:
         body = unpacker.decompress(raw, max_bytes + 1)
     except zlib.error:
-        raise _Refused(400, f"the body is not {encoding}, which Content-Encoding says it is") from None
+        raise Problem("invalid-request", f"the body is not {encoding}, which Content-Encoding says it is") from None
     if len(body) > max_bytes:
         raise _too_large(max_bytes)
     if not unpacker.eof or unpacker.unused_data:
-        raise _Refused(400, f"the body is broken off, or more than one {encoding} document")
+        raise Problem("invalid-request", f"the body is broken off, or more than one {encoding} document")
     return body
 
 
@@ -246,13 +236,3 @@ def _kept(request: Request) -> list[tuple[str, str]]:
 
 def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
-
-
-def _problem(refusal: _Refused) -> Response:
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(refusal.status).phrase,
-        "status": refusal.status,
-        "detail": refusal.detail,
-    }
-    return JSONResponse(body, refusal.status, refusal.headers, media_type="application/problem+json")

@@ -19,11 +19,22 @@ from runlink.store import tables
 SCHEMES = ("github", "gitlab", "standard-webhooks", "bearer", "basic")
 
 
+TYPES = {
+    400: "invalid-request",
+    401: "unauthenticated",
+    404: "not-found",
+    408: "timeout",
+    413: "too-large",
+    415: "unsupported-media-type",
+    503: "store-unavailable",
+}
+
+
 def problem(answer, status):
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     told = answer.json()
-    assert told["status"] == status
+    assert (told["status"], told["type"]) == (status, f"urn:runlink:problem:{TYPES[status]}")
     assert told["detail"]
     return told["detail"]
 
