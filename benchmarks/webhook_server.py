@@ -1,6 +1,6 @@
 """The servers that `webhooks` loads, each a process: `python -m benchmarks.webhook_server MODE URL`, port on stdout.
 
-product      runlink's intake
+product      the server of `runlink serve` with its intake, all that stands before it included
 no-store     the same server, the same authentication, and 202 without storing anything
 per-request  the same, and a transaction of its own for each request
 """
@@ -10,20 +10,19 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import socket
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
-
-import uvicorn
-from starlette.applications import Starlette
+from urllib.parse import urlsplit
 
 from runlink.application.ports import DeliveryRow
 from runlink.application.registry import register
-from runlink.application.settings import EngineSettings, Secret, Settings, WebhookSettings
+from runlink.application.settings import EngineSettings, Secret, ServerSettings, Settings, WebhookSettings
 from runlink.bootstrap import collect_less_often
 from runlink.hosting.authentication import Authenticator, Door
+from runlink.http import HttpServer, Service, create_app
 from runlink.http.hooks import Hooks
 from runlink.store import SqlStore, open_store
 from runlink.store.unit_of_work import SqlUnitOfWork
@@ -80,13 +79,11 @@ def main() -> None:
     hooks = Hooks(store, lambda: {"bench": door}, now=lambda: datetime.now(UTC))
     if mode != "product":
         hooks._writer = NoStore() if mode == "no-store" else PerRequest(store)  # type: ignore[assignment]  # noqa: SLF001
-    # asyncio switches Nagle's delay off (40 ms a request) for sockets that say they are TCP; create_server's do not
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.bind(("127.0.0.1", 0))
-    listening.listen(256)
-    print(listening.getsockname()[1], flush=True)
-    config = uvicorn.Config(Starlette(routes=hooks.routes()), log_config=None, access_log=False, lifespan="off")
-    asyncio.run(uvicorn.Server(config).serve(sockets=[listening]))
+    server = HttpServer(ServerSettings(listen="127.0.0.1:0"))
+    service = Service(store=store, settings=settings.server, now=lambda: datetime.now(UTC))
+    server.start(create_app(service, more=lambda _endpoints, _threads: hooks.routes(), on_hub=server.on_hub))
+    print(urlsplit(server.url).port, flush=True)
+    threading.Event().wait()
 
 
 if __name__ == "__main__":

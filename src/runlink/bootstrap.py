@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runlink import config
 from runlink.application.plan import Pace
@@ -38,11 +38,12 @@ from runlink.hosting import (
 )
 from runlink.hosting.authentication import Authenticator, Door
 from runlink.hosting.secrets import resolve
-from runlink.http import HttpServer, ServerRefused, Service, create_app
-from runlink.http.hooks import Hooks
 from runlink.spi import Receives, Refetches, Watches
 from runlink.store import SqlStore, open_store
 from runlink.store.daemon_lock import is_held
+
+if TYPE_CHECKING:
+    from runlink.http import HttpServer
 
 log = logging.getLogger(__name__)
 
@@ -292,6 +293,9 @@ class Runlink:
 
     def server(self, daemon: Daemon) -> HttpServer | None:
         """The server beside the daemon, answering; None when it is switched off. Raises ServerRefused."""
+        from runlink.http import HttpServer, ServerRefused, Service, create_app  # 5 MB that only `serve` needs
+        from runlink.http.hooks import Hooks
+
         settings = self.settings.server
         if not settings.enabled:
             return None
