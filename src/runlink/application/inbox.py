@@ -30,23 +30,62 @@ def inbox(
     since: datetime | None = None,
     limit: int = 50,
 ) -> dict[str, list[dict[str, Any]]]:
-    """`instances` without a Run and `runs` without an instance, newest first, each with `suggestions`, best first.
+    """`instances` without a Run and `runs` without an instance: a page of each."""
+    chosen: dict[str, Any] = {"engine": engine, "automation": automation, "since": since, "limit": limit}
+    return {
+        "instances": instances_without_run(uow, rules, **chosen),
+        "runs": runs_without_instance(uow, rules, **chosen),
+    }
+
+
+def instances_without_run(
+    uow: UnitOfWork,
+    rules: Rules,
+    *,
+    engine: str | None = None,
+    automation: str | None = None,
+    since: datetime | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Instances that count for no Run, newest first, each with `suggestions` (of Runs of an automation), best first.
 
     A suggestion has `score` (0 to 100), `reasons` (sentences), and of the Run `run_id`, `correlation_id`, `automation`,
-    `status`, or of the instance `instance_id`, `engine`, `workflow`, `external_id`, `status`. What a hand took apart is
-    not suggested again.
+    `status`. What a hand took apart is not suggested again.
     """
-    instances = uow.reports.instances(engine=engine, linked=False, since=since, limit=limit)
-    runs = uow.reports.runs(automation=automation, linked=False, since=since, limit=limit)
-    for row in instances:
+    rows: list[dict[str, Any]] = uow.reports.instances(
+        engine=engine, linked=False, since=since, before=before, limit=limit
+    )
+    for row in rows:
         row["suggestions"] = []
-    for row in runs:
+    if rows:
+        _suggest_runs(uow, rules, rows, automation)
+    return rows
+
+
+def runs_without_instance(
+    uow: UnitOfWork,
+    rules: Rules,
+    *,
+    engine: str | None = None,
+    automation: str | None = None,
+    since: datetime | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Runs for which nothing counts, newest first, each with `suggestions` (of instances of an engine), best first.
+
+    A suggestion has `score`, `reasons`, and of the instance `instance_id`, `engine`, `workflow`, `external_id`,
+    `status`.
+    """
+    rows: list[dict[str, Any]] = uow.reports.runs(
+        automation=automation, linked=False, since=since, before=before, limit=limit
+    )
+    for row in rows:
         row["suggestions"] = []
-    if instances:
-        _suggest_runs(uow, rules, instances, automation)
-    if runs:
-        _suggest_instances(uow, rules, runs, engine)
-    return {"instances": instances, "runs": runs}
+    if rows:
+        _suggest_instances(uow, rules, rows, engine)
+    return rows
 
 
 def made_by(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID) -> str | None:

@@ -209,10 +209,16 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a delivery tells: observations (mark them `complete=False` when they are a part), and ids to read again."""
+    """What a delivery tells: observations, ids to read again, and what of it made no sense.
+
+    Mark an observation `complete=False` when it is a part: then its steps are added to those that are known, and its
+    workflow counts only where none is known. Where the adapter can refetch, the host does so for each instance that is
+    told to have ended, and believes the engine.
+    """
 
     observations: tuple[Observation, ...] = ()
     refetch: tuple[str, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
