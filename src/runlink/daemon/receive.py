@@ -112,7 +112,10 @@ class ReceiveFeed:
             headers=tuple(row.headers),
             body=row.body,
         )
-        receipt = _settled(adapter.receive(delivery))
+        try:
+            receipt = _settled(adapter.receive(delivery))
+        except RecursionError:  # whatever reads it, for ever: no use to try it again
+            raise DeliveryRejected("it is nested too deep to be read") from None
         wanted = tuple(o for o in receipt.observations if source.settings.wants(o.workflow))
         receipt = Receipt(observations=wanted, refetch=receipt.refetch, unreadable=receipt.unreadable)
         return received(row.id, row.received_at, receipt, can_refetch=isinstance(adapter, Refetches))

@@ -199,7 +199,7 @@ def raw(site, *parts, wait=None):
 
 
 def head(site, scheme="bearer", body=b"", **more):
-    lines = {**site.proof(scheme, body), "Host": "x", **more}
+    lines = {**site.proof(scheme, body), "Host": "127.0.0.1", **more}
     text = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     return f"POST /hooks/{scheme} HTTP/1.1\r\n{text}\r\n".encode()
 
@@ -251,7 +251,7 @@ def test_a_body_that_is_broken_off_is_not_stored(site):
 )  # fmt: skip
 def test_tricks_with_the_path_lead_nowhere(site, path):
     authorization = site.proof("bearer", b"")["Authorization"]
-    request = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\n"
+    request = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\n"
     answer = raw(site, (request + "Connection: close\r\n\r\n").encode())
     assert answer.split(b" ")[1] in (b"404", b"400", b"307")
     assert site.rows() == []
@@ -265,7 +265,8 @@ def test_tricks_with_the_path_lead_nowhere(site, path):
 )  # fmt: skip
 @pytest.mark.parametrize("scheme", ["bearer", "basic"])
 def test_malformed_requests_get_a_clear_answer(site, scheme, lines):
-    answer = raw(site, f"POST /hooks/{scheme} HTTP/1.1\r\nHost: x\r\n".encode() + lines + b"Connection: close\r\n\r\n")
+    start = f"POST /hooks/{scheme} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
+    answer = raw(site, start + lines + b"Connection: close\r\n\r\n")
     assert answer.split(b" ")[1] in (b"400", b"401")
     assert site.rows() == []
 
