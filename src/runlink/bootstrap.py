@@ -308,6 +308,7 @@ class Runlink:
                     "could keep anybody out; make one with `runlink tokens create`"
                 )
         server = HttpServer(settings)
+        hooks = Hooks(self.store, lambda: self._doors, now=self.now, stored=daemon.deliver_now)
         service = Service(
             store=self.store,
             settings=settings,
@@ -315,8 +316,9 @@ class Runlink:
             rules=lambda: daemon.rules,
             feeds=daemon.health_rows,
             plugins=self.plugin_rows,
+            tallies=daemon.tallies,
+            arrivals=hooks.arrivals.collect,
         )
-        hooks = Hooks(self.store, lambda: self._doors, now=self.now, stored=daemon.deliver_now)
         server.start(create_app(service, more=lambda _endpoints, _threads: hooks.routes(), on_hub=server.on_hub))
         return server
 

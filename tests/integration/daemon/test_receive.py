@@ -143,6 +143,9 @@ def test_one_that_is_not_understood_is_dead_with_its_reason_and_the_others_go_on
     ci.later(86400)
     ci.take()
     assert ci.states() == ["dead", "done"]
+    tally = ci.feed.health.tally(ci.poll.engine.id, ci.feed.kind)
+    assert (tally.feed, tally.fates) == ("receive", {"dead": 1, "done": 1})
+    assert {name: count for name, count in tally.results.items() if count} == {"new": 1}
 
 
 @pytest.mark.parametrize("decode", [json.loads, msgspec.json.decode])

@@ -54,7 +54,7 @@ class Site:
         )
         server = ServerSettings(listen="127.0.0.1:0")
         self.server = HttpServer(server)
-        service = Service(store=store, settings=server, now=lambda: self.now)
+        service = Service(store=store, settings=server, now=lambda: self.now, arrivals=self._hooks.arrivals.collect)
         more = lambda _endpoints, _threads: self._hooks.routes()  # noqa: E731
         self.server.start(create_app(service, more=more, on_hub=self.server.on_hub))
         self.url = self.server.url.rstrip("/")

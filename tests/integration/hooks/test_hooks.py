@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
 from tests.engines.puppets import until
 
 from runlink.store import tables
@@ -156,6 +157,28 @@ def test_packed_bodies_are_unpacked_and_bombs_are_not(site):
     problem(site.post("bearer", gzip.compress(body)[:-9], **{"Content-Encoding": "gzip"}), 400)
     problem(site.post("bearer", body, **{"Content-Encoding": "br"}), 415)
     assert len(site.rows()) == 2
+
+
+def test_what_was_answered_is_measured_by_engines_that_are_there(site):
+    site.post("bearer", b"{}", **{"webhook-id": "1"})
+    site.post("bearer", b"{}", **{"webhook-id": "1"})
+    site.post("bearer", b"{}", secret="a guess")
+    site.client.post("/hooks/nobody-by-this-name", content=b"")
+    families = {f.name: f for f in text_string_to_metric_families(site.client.get("/metrics").text)}
+    received = {tuple(s.labels.values()): s.value for s in families["runlink_deliveries_received"].samples}
+    assert received == {
+        ("bearer", "accepted"): 1, ("bearer", "duplicate"): 1, ("bearer", "unauthenticated"): 1, ("", "not-found"): 1,
+    }  # fmt: skip
+    samples = families["runlink_delivery_duration_seconds"].samples
+    buckets = [s.value for s in samples if s.name.endswith("_bucket")]
+    assert buckets == sorted(buckets)
+    assert buckets[-1] == 2 == next(s.value for s in samples if s.name.endswith("_count"))
+    assert next(s.value for s in samples if s.name.endswith("_sum")) > 0
+    held = {tuple(s.labels.values()): s.value for s in families["runlink_deliveries"].samples}
+    assert held == {("bearer", "waiting"): 1}
+    site.now += timedelta(seconds=90)
+    families = {f.name: f for f in text_string_to_metric_families(site.client.get("/metrics").text)}
+    assert families["runlink_deliveries_overdue_seconds"].samples[0].value == 90
 
 
 def test_many_at_once_share_transactions_and_each_is_there_once(site):
