@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -192,8 +193,10 @@ class _GroupedWrites:
                             future.set_result(row.id in new)
             self._bytes -= sum(len(row.body) for row, _ in batch)
 
-    def _write(self, rows: list[DeliveryRow]) -> set[object]:
-        return set(self._store.write(lambda uow: uow.deliveries.add(rows), actor=_ACTOR, urgent=True))
+    def _write(self, rows: list[DeliveryRow]) -> set[UUID]:
+        # on this thread, with its own turn before any page: to hand it to the writer's costs as much as ten deliveries
+        with self._store.unit_of_work(_ACTOR) as uow:
+            return uow.deliveries.add(rows)
 
     def _refuse(self, wanted: list[tuple[DeliveryRow, asyncio.Future[bool]]], error: Exception) -> None:
         trouble = outage(error)

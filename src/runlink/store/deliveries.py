@@ -31,7 +31,11 @@ class Deliveries:
         self._bulk = Bulk(connection)
 
     def add(self, rows: Sequence[DeliveryRow]) -> set[UUID]:
-        """Stores those whose delivery id their engine has not used before; gives the ids of these."""
+        """Stores those whose delivery id their engine has not used before; gives the ids of these.
+
+        In the order of what must be unique: two that store the same at once wait for each other, never in a circle.
+        """
+        rows = sorted(rows, key=lambda row: (row.delivery_id or "", row.engine_id.int))
         names = (*DeliveryRow._fields, "state", "due_at")
         values = [(*row, "waiting", row.received_at) for row in rows]
         ids = {row.id for row in rows}
