@@ -26,6 +26,7 @@ from runlink.application.rules import Rules
 from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, KeyHook, Settings
 from runlink.config import ConfigError
 from runlink.daemon import Daemon, EngineFeed, Progress
+from runlink.daemon.chores import EVERY_S
 from runlink.daemon.dispatch import Dispatch
 from runlink.daemon.relay import Relay
 from runlink.hosting import (
@@ -276,8 +277,8 @@ class Runlink:
         proposed = adapter_class.authentication if issubclass(adapter_class, Receives) else "bearer"
         return (settings.webhook.authentication if settings.webhook else None) or proposed
 
-    def daemon(self, registered: Registered, fence: int) -> Daemon:
-        """The daemon for the present configuration."""
+    def daemon(self, registered: Registered, fence: int, *, every_s: Mapping[str, float] = EVERY_S) -> Daemon:
+        """The daemon for the present configuration; `every_s` is how often it does which chore."""
         feeds = self.feeds(registered, fence)
         self._doors = self.doors(registered)
         return Daemon(
@@ -289,6 +290,7 @@ class Runlink:
             now=self.now,
             fence=fence,
             dispatch=self.dispatch(fence),
+            every_s=every_s,
         )
 
     def server(self, daemon: Daemon) -> HttpServer | None:
@@ -306,6 +308,7 @@ class Runlink:
                     "could keep anybody out; make one with `runlink tokens create`"
                 )
         server = HttpServer(settings)
+        hooks = Hooks(self.store, lambda: self._doors, now=self.now, stored=daemon.deliver_now)
         service = Service(
             store=self.store,
             settings=settings,
@@ -313,8 +316,9 @@ class Runlink:
             rules=lambda: daemon.rules,
             feeds=daemon.health_rows,
             plugins=self.plugin_rows,
+            tallies=daemon.tallies,
+            arrivals=hooks.arrivals.collect,
         )
-        hooks = Hooks(self.store, lambda: self._doors, now=self.now, stored=daemon.deliver_now)
         server.start(create_app(service, more=lambda _endpoints, _threads: hooks.routes(), on_hub=server.on_hub))
         return server
 

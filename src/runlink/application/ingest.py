@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -54,6 +55,19 @@ class Outcome:
 
 
 _COUNTS = tuple(f.name for f in fields(Outcome) if f.name != "seen")
+
+
+class Tally(NamedTuple):
+    """What a feed took in since the start.
+
+    results   observations by what was news of them: the names of Outcome's counts
+    fates     deliveries by what became of them: done, retried, dead
+    """
+
+    engine_id: UUID
+    feed: str
+    results: Mapping[str, int]
+    fates: Mapping[str, int]
 
 
 @dataclass(slots=True)

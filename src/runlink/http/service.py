@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from prometheus_client.core import Metric
+
+from runlink.application.ingest import Tally
 from runlink.application.rules import Rules
 from runlink.application.settings import ServerSettings
 from runlink.store import SqlStore
@@ -17,6 +20,14 @@ def _no_feeds() -> Sequence[FeedHealthRow]:
     return ()
 
 
+def _no_tallies() -> Sequence[Tally]:
+    return ()
+
+
+def _no_arrivals() -> Iterable[Metric]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """The record, and what is known of the process beside it.
@@ -24,6 +35,8 @@ class Service:
     rules     the present link rules
     feeds     how the feeds of this process are doing now
     plugins   what is loaded, a row each, as `runlink plugins list` shows it
+    tallies   what the feeds of this process took in since its start
+    arrivals  what the hooks measured
     """
 
     store: SqlStore
@@ -32,3 +45,5 @@ class Service:
     rules: Callable[[], Rules] = Rules
     feeds: Callable[[], Sequence[FeedHealthRow]] = _no_feeds
     plugins: Callable[[], Sequence[dict[str, Any]]] = field(default=list)
+    tallies: Callable[[], Sequence[Tally]] = _no_tallies
+    arrivals: Callable[[], Iterable[Metric]] = _no_arrivals
