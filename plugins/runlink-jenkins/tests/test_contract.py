@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
+from urllib.parse import quote
 
 from fake_jenkins import FREESTYLE_BUILD, Build, FakeJenkins
 
@@ -40,6 +42,13 @@ class ScriptedJenkins(ScriptedEngine):
             self._follow()
         path = request.target
         return Reply(*self._jenkins.handle(request.method, path, request.headers, request.body))
+
+    def delivery(self, run: ScriptedRun) -> tuple[dict[str, str], bytes]:
+        """As the Notification plugin posts it."""
+        folders = "/".join(f"job/{quote(name)}" for name in run.workflow.split("/"))
+        build = {"number": run.number, "phase": "COMPLETED" if run.status.is_ended else "STARTED", "status": run.native}
+        told = {"name": run.workflow.rpartition("/")[2], "url": f"{folders}/", "build": build}
+        return {"Content-Type": "application/json"}, json.dumps(told).encode()
 
     def _follow(self) -> None:
         self._at = (self.epoch, self.change)

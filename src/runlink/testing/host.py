@@ -29,7 +29,7 @@ FACTS: Final = (
     "labels", "parent_external_id", "instance_metadata",
 )  # fmt: skip
 _STEP: Final = ("external_id", "name", "attempt", "status", "native_status", "started_at", "finished_at")
-TURN_S: Final = 60.0
+TURN_S: Final = 300.0
 
 
 class Crash(Exception):
