@@ -1,5 +1,5 @@
 """The rules applied to stored instances: links they make now, links they no longer make. `runlink relink` comes here,
-and `plan`, which lets it happen and takes it back.
+`plan`, which lets it happen and takes it back, and whoever takes a link off by hand.
 
 Each page is a transaction of its own, so that a running daemon goes on between them; doing it again changes nothing.
 """
@@ -189,6 +189,17 @@ class Relinking(Linking):
         changed = [link for link in self._changed_links.values() if link.id not in self._restated or not link.is_active]
         self.settled += [*self._new_links, *changed]
         self._flush()
+
+    def take_off(self, instance: OrchestrationInstance, run_id: UUID) -> RunOrchestration:
+        """Takes a link off by hand, and with it what was handed down by way of it and has no other ground."""
+        link = self.pin(instance.id, run_id, linked=False)
+        by_id = {instance.id: instance}
+        heirs = self._heirs_in_doubt([(instance.id, run_id)], by_id)
+        if heirs:
+            self._settle(self._doubt(heirs, by_id))
+        self.settled += [*self._new_links, *self._changed_links.values()]
+        self._flush()
+        return link
 
     def _is_doubtful(self, pair: _Pair, instance: OrchestrationInstance) -> bool:
         link = self._stored[pair]

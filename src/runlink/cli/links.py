@@ -52,19 +52,20 @@ def link(context: typer.Context, run: RunArgument, instance: InstanceArgument, e
 
 
 def unlink(context: typer.Context, run: RunArgument, instance: InstanceArgument, engine: EngineOption = None) -> None:
-    """Take the link off; no rule puts it back."""
+    """Take the link off, and what the instance handed down to those it started; no rule puts it back."""
     from runlink.application import runs
 
     with session.record(context) as runlink:
         rules = runlink.rules()
 
-        def work(uow: SqlUnitOfWork) -> tuple[UUID, UUID]:
+        def work(uow: SqlUnitOfWork) -> tuple[UUID, UUID, int]:
             ids = lookup.run_id(uow, run), lookup.instance_id(uow, instance, engine)
-            runs.unlink(uow, rules, *ids, now=runlink.now())
-            return ids
+            return *ids, len(runs.unlink(uow, rules, *ids, now=runlink.now())) - 1
 
-        run_id, instance_id = session.write(runlink, work)
+        run_id, instance_id, heirs = session.write(runlink, work)
         _tell(runlink, run_id, f"instance {instance_id} is unlinked from")
+    if heirs:
+        output.say(f"with it went what it had started: {heirs} {'link' if heirs == 1 else 'links'}")
 
 
 def _tell(runlink: Runlink, run_id: UUID, done: str) -> None:
