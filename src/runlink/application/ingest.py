@@ -58,6 +58,7 @@ class _Plan:
     observations: list[ObservationRow] = field(default_factory=list)
     events: list[DomainEvent] = field(default_factory=list)
     retold: list[UUID] = field(default_factory=list)  # what rules read of an instance beside its steps has changed
+    told: dict[UUID, list[StepRow]] = field(default_factory=dict)  # all steps of observations, where link rules look
 
 
 def ingest(
@@ -135,7 +136,10 @@ class _Ingest:
         plan.new.append(tracked)
         plan.new_attempts.extend(attempt_rows(tracked, o))
         if isinstance(o.steps, tuple):
-            plan.steps.extend(step_row(instance.id, step) for step in o.steps)
+            steps = [step_row(instance.id, step) for step in o.steps]
+            plan.steps.extend(steps)
+            if self._rules.reads_steps:
+                plan.told[instance.id] = steps
         plan.observations.append(self._line(tracked, told.digest, told.text.decode()))
         plan.events.extend(instance.pull_events())
         self._outcome.new += 1
@@ -167,7 +171,9 @@ class _Ingest:
             instance.rename(o.external_id, at=self._now)
         attempt = o.attempt + tracked.attempt_offset
         instance.observe(o.status, at=self._now, attempt=attempt, **facts_told(o, self._read))
-        told_steps = (step_row(instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ()))
+        told_steps = [step_row(instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ())]
+        if isinstance(o.steps, tuple) and self._rules.reads_steps:
+            plan.told[instance.id] = told_steps
         steps = [
             row for row in told_steps if step_digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest
         ]
@@ -258,7 +264,8 @@ class _Ingest:
         )
         for before, after in replaced:
             self._replace(before, after, linking)
-        self._outcome.linked += linking.link([t.instance for t in plan.new], [t.instance for t in plan.changed])
+        new, changed = ([tracked.instance for tracked in rows] for rows in (plan.new, plan.changed))
+        self._outcome.linked += linking.link(new, changed, plan.told)
         if replaced:
             heirs = ledger.tracked([after for _, after in replaced])
             linking.hand_down([tracked.instance for tracked in heirs.values()])

@@ -7,7 +7,7 @@ Each page is a transaction of its own, so that a running daemon goes on between 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
@@ -15,14 +15,15 @@ from uuid import UUID
 from runlink.application.claims import Failure
 from runlink.application.items import follow_items
 from runlink.application.link import MAX_DEPTH, Linking
-from runlink.application.ports import Store, UnitOfWork
+from runlink.application.ports import StepRow, Store, UnitOfWork
 from runlink.application.rollup import roll_up
-from runlink.application.rules import Rules
+from runlink.application.rules import Asked, Rules
 from runlink.domain import OrchestrationInstance, RunOrchestration
 
 PAGE = 200
 """Instances of one transaction: about a tenth of a second on SQLite."""
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_WITH_STEPS = 20  # instances whose steps are in memory at a time: each may have ten thousand
 
 _Pair = tuple[UUID, UUID]
 
@@ -200,6 +201,17 @@ class Relinking(Linking):
         self.settled += [*self._new_links, *self._changed_links.values()]
         self._flush()
         return link
+
+    def _asked(self, instances: Sequence[OrchestrationInstance]) -> Iterator[Asked]:
+        """With their stored steps, where a rule may look at them."""
+        for begin in range(0, len(instances), _WITH_STEPS):
+            some = instances[begin : begin + _WITH_STEPS]
+            wanted = [one.id for one in some if self._rules.reading_steps(self._engine(one.engine_id), one)]
+            steps: dict[UUID, list[StepRow]] = {}
+            for row in self._ledger.steps_of(wanted):
+                steps.setdefault(row.instance_id, []).append(row)
+            for one in some:
+                yield Asked(one, self._engine(one.engine_id), steps.get(one.id))
 
     def _is_doubtful(self, pair: _Pair, instance: OrchestrationInstance) -> bool:
         link = self._stored[pair]
