@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from runlink.application.claims import Claim, Failure, claims_of, nearest
-from runlink.application.ports import Ledger, RunTimes, StepRow, WaitingKey
+from runlink.application.ports import LinkLedger, RunTimes, StepRow, WaitingKey
 from runlink.application.rules import Asked, ReadyRule, Rules
 from runlink.domain import DomainEvent, Engine, OrchestrationInstance, Run, RunOrchestration
 
@@ -27,7 +27,7 @@ class Linking:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: LinkLedger,
         rules: Rules,
         *,
         engines: Iterable[Engine] = (),

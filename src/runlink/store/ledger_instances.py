@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from runlink.application.ports import AttemptRow, Known, ObservationRow, StepRow, Tracked
 from runlink.store import mapping, tables
 from runlink.store.bulk import Bulk
-from runlink.store.selection import chosen
+from runlink.store.selection import chosen, locked
 from runlink.store.tables import OPEN_STATUSES
 
 _INSTANCE = tables.orchestration_instances
@@ -102,8 +102,8 @@ class InstanceLedger:
     def _tracked(self, where: sa.ColumnElement[bool], limit: int | None = None) -> list[Tracked]:
         query = mapping.INSTANCE.select().add_columns(*(_INSTANCE.c[name] for name in _BOOKKEEPING)).where(where)
         entity = len(mapping.INSTANCE.columns)
-        query = query.order_by(_INSTANCE.c.id).limit(limit).with_for_update(key_share=True)
-        rows = self._connection.execute(query)
+        query = query.order_by(_INSTANCE.c.id).limit(limit)
+        rows = self._connection.execute(locked(self._connection, query))
         return [Tracked(mapping.INSTANCE.from_row(row[:entity]), *row[entity:]) for row in rows]
 
     def open_instances(self, engine_id: UUID) -> list[str]:

@@ -31,27 +31,38 @@ def current(connection: sa.Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(engine: sa.Engine, *, migrate: bool = True, to: str = "head") -> None:
+def check(engine: sa.Engine) -> None:
+    """Raises SchemaMismatch for a database that is newer or older than this program. Writes nothing, locks nothing."""
+    known = revisions()
+    with engine.connect() as connection:
+        found = _found(connection, known)
+    if found != known[-1]:
+        raise SchemaMismatch(
+            f"the database is at schema {found}, this runlink needs {known[-1]}; run `runlink db upgrade`"
+        )
+
+
+def _found(connection: sa.Connection, known: list[str]) -> str | None:
+    found = current(connection)
+    if found is not None and found not in known:
+        raise SchemaMismatch(
+            f"the database is at schema {found}, which this runlink does not know: it was upgraded by a newer one; "
+            "install that or a later version"
+        )
+    return found
+
+
+def upgrade(engine: sa.Engine, *, to: str = "head") -> None:
     """Upgrades the database in one transaction; of several processes that start together, one does it.
 
-    Raises SchemaMismatch for a database that is newer than this program, or older when `migrate` is False.
+    Raises SchemaMismatch for a database that is newer than this program.
     """
-    known = revisions()
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7261702, 1)")
-        found = current(connection)
-        if found is not None and found not in known:
-            raise SchemaMismatch(
-                f"the database is at schema {found}, which this runlink does not know: it was upgraded by a newer one; "
-                "install that or a later version"
-            )
-        if found == (known[-1] if to == "head" else to):
+        known = revisions()
+        if _found(connection, known) == (known[-1] if to == "head" else to):
             return
-        if not migrate:
-            raise SchemaMismatch(
-                f"the database is at schema {found}, this runlink needs {known[-1]}; run `runlink db upgrade`"
-            )
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, to)
