@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from runlink.application.decide import Read, Verdict, decide
+from runlink.application.follow import follow_items
 from runlink.application.intake import MAX_CURSOR_BYTES, Intake, PageRefused, Told, check
 from runlink.application.link import Linking
 from runlink.application.ports import AttemptRow, Known, ObservationRow, StepRow, Tracked, UnitOfWork
@@ -276,10 +277,6 @@ class _Ingest:
         self._outcome.runs_changed += roll_up(self._uow, self._rules, linking.touched, self._now)
 
     def _follow(self, plan: _Plan, replaced: Sequence[UUID] = (), events: Sequence[DomainEvent] = ()) -> None:
-        if not self._rules.items:
-            return
-        from runlink.application.items import follow_items  # a megabyte that is needed where there are such rules
-
         follow_items(
             self._uow,
             self._rules,

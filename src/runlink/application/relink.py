@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from runlink.application.claims import Failure
-from runlink.application.items import follow_items
+from runlink.application.follow import follow_items
 from runlink.application.link import MAX_DEPTH, Linking
 from runlink.application.ports import LinkLedger, StepRow, Store, UnitOfWork
 from runlink.application.rollup import roll_up
