@@ -65,7 +65,7 @@ def load_plugins(settings: Settings | None = None, disabled: tuple[str, ...] = (
 
 def plugin_rows(plugins: PluginHost) -> list[dict[str, Any]]:
     """Every plugin that was found: what each can do, and for a refused one why."""
-    names = ("name", "distribution", "version", "engine_types", "capabilities", "refused")
+    names = ("name", "distribution", "version", "engine_types", "capabilities", "grade", "experimental", "refused")
     return [{name: getattr(plugin, name) for name in names} for plugin in plugins.plugins]
 
 

@@ -7,7 +7,7 @@ msgspec, and `msgspec.json.schema(Page)` is the published schema.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -178,6 +178,25 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cursors: Mapping[str, str | None] = {}
     gone: tuple[str, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+
+
+def page_of(
+    rows: Iterable[Any],
+    observe: Callable[[Any], Observation],
+    *,
+    cursors: Mapping[str, str | None] | None = None,
+    gone: Iterable[str] = (),
+) -> Page:
+    """The page of an engine's rows. A row that `observe` cannot read (KeyError, TypeError, ValueError, …) is set aside
+    with the reason, and the rest goes on."""
+    seen: list[Observation] = []
+    bad: list[Unreadable] = []
+    for row in rows:
+        try:
+            seen.append(observe(row))
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            bad.append(Unreadable(raw=row, reason=f"it makes no sense: {type(error).__name__}: {error}"))
+    return Page(observations=seen, cursors=dict(cursors or {}), gone=tuple(gone), unreadable=tuple(bad))
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
