@@ -20,7 +20,7 @@ from runlink.application.link import Linking
 from runlink.application.ports import AttemptRow, Known, ObservationRow, StepRow, Tracked, UnitOfWork
 from runlink.application.rollup import roll_up
 from runlink.application.rules import Rules
-from runlink.application.telling import attempt_rows, facts_of, facts_told, step_row, steps_state
+from runlink.application.telling import attempt_rows, facts_of, facts_told, step_row, steps_state, steps_told
 from runlink.domain import DomainEvent, Engine, OrchestrationInstance
 from runlink.spi import Observation, Page
 
@@ -136,12 +136,14 @@ class _Ingest:
         tracked = Tracked(instance, told.digest, steps_state=steps_state(o))
         plan.new.append(tracked)
         plan.new_attempts.extend(attempt_rows(tracked, o))
+        text = told.text
         if isinstance(o.steps, tuple):
             steps = [step_row(instance.id, step) for step in o.steps]
             plan.steps.extend(steps)
             if self._rules.reads_steps:
                 plan.told[instance.id] = steps
-        plan.observations.append(self._line(tracked, told.digest, told.text.decode()))
+            text = b'%s,"steps":%s}' % (text[:-1], _json.encode(steps_told(steps)))
+        plan.observations.append(self._line(tracked, told.digest, text.decode()))
         plan.events.extend(instance.pull_events())
         self._outcome.new += 1
 
@@ -197,7 +199,7 @@ class _Ingest:
         if not changes.keys().isdisjoint(_READ_BY_RULES):
             plan.retold.append(instance.id)
         if steps:
-            changes["steps"] = len(steps)
+            changes["steps"] = steps_told(steps)
         plan.observations.append(self._line(tracked, digest, _json.encode(changes).decode()))
         plan.events.extend(instance.pull_events())
         self._outcome.changed += 1

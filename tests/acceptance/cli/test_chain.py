@@ -144,7 +144,8 @@ def configure(place, chain, *rules):
         "argo": f"token = {secret}",
         "airflow": f'user = "runlink"\npassword = {secret}',
     }
-    text = '[server]\nenabled = false\n[automations.release]\nexpected = ["shop/release", "ci/build-image", "*_pipeline"]\n'
+    text = "[server]\nenabled = false\n"
+    text += '[automations.release]\nexpected = ["shop/release", "ci/build-image", "*_pipeline"]\n'
     for name, url in chain.urls.items():
         text += f'[engines.{name}]\ntype = "{name}"\nurl = "{url}"\nlookback_s = 3e9\n{keys[name]}\n'
     place.config.write_text(text + "".join(rules))
