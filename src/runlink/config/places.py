@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,21 +15,22 @@ _Parts = tuple[str | int, ...]
 
 def with_lines(problems: Iterable[str], source: str) -> list[str]:
     """Problems `path: reason`, each with the line of the file at `source` where its key, or the nearest table around
-    it, stands. Those that no line of the file causes stay as they are."""
+    it, stands, in the order of the lines. Those that no line of the file causes come last."""
     try:
         lines = lines_of(Path(source).read_text("utf-8"))
     except (OSError, ValueError):
         return list(problems)
-    return [_with_line(problem, lines) for problem in problems]
+    placed = sorted(((_line(problem, lines), problem) for problem in problems), key=lambda pair: pair[0] or math.inf)
+    return [problem if line is None else f"line {line}: {problem}" for line, problem in placed]
 
 
-def _with_line(problem: str, lines: Mapping[str, int]) -> str:
+def _line(problem: str, lines: Mapping[str, int]) -> int | None:
     path, _, reason = problem.partition(": ")
     if not reason or reason.rstrip(")").rpartition(" (set by ")[1]:  # an environment variable is to blame
-        return problem
+        return None
     while path and path not in lines:
         path = path[: max(path.rfind("."), path.rfind("["), 0)]
-    return f"line {lines[path]}: {problem}" if path else problem
+    return lines.get(path)
 
 
 def lines_of(text: str) -> dict[str, int]:
