@@ -30,7 +30,7 @@ def link(context: typer.Context, run: RunArgument, instance: InstanceArgument, e
     What the instance started follows the rules. The rule goes to stdout, as TOML.
     """
     from runlink.application import runs
-    from runlink.application.inbox import made_by
+    from runlink.application.inbox import made_by, rule_of_file
 
     with session.record(context) as runlink:
         rules = runlink.rules()
@@ -38,7 +38,8 @@ def link(context: typer.Context, run: RunArgument, instance: InstanceArgument, e
         def work(uow: SqlUnitOfWork) -> tuple[UUID, UUID, str | None, str | None]:
             ids = lookup.run_id(uow, run), lookup.instance_id(uow, instance, engine)
             tie = runs.link(uow, rules, *ids, now=runlink.now())
-            return *ids, tie.rule, None if tie.rule in rules.by_name else made_by(uow, rules, *ids)
+            rule = tie.rule if tie.rule in rules.by_name else rule_of_file(uow, rules, *ids)
+            return *ids, rule, None if rule is not None else made_by(uow, rules, *ids)
 
         run_id, instance_id, rule, learnt = session.write(runlink, work)
         _tell(runlink, run_id, f"instance {instance_id} is linked to")
@@ -46,7 +47,7 @@ def link(context: typer.Context, run: RunArgument, instance: InstanceArgument, e
         output.say("this rule would have made the link:")
         typer.echo(learnt, nl=False)
     elif rule is not None:
-        output.say(f"the rule {rule!r} made this link before; now it is yours, and no rule takes it off")
+        output.say(f"the rule {rule!r} makes this link; now it is yours, and no rule takes it off")
     else:
         output.say("no rule can make this link: nothing in the instance leads to the Run; pass the run id on to it")
 
