@@ -102,11 +102,17 @@ class SqlStore:
         return daemon_lock(self, holder)
 
     def close(self) -> None:
-        """Finishes waiting writes and closes every connection."""
+        """Finishes waiting writes and closes every connection; one that is still read from, as soon as it is not."""
         if self._writer is not None:
             self._writer.close()
-        self.writing.dispose()
-        self._reading.dispose()
+        for engine in (self.writing, self._reading):
+            sa.event.listen(engine, "checkin", _close_late)
+            engine.dispose()
+
+
+def _close_late(_dbapi_connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
+    """A pool that was disposed of knows nothing of what is given back to it later."""
+    record.invalidate()
 
 
 def open_store(url: str, *, migrate: bool = True) -> SqlStore:

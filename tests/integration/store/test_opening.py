@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -58,6 +59,18 @@ def test_alembic_is_loaded_only_where_there_is_something_to_upgrade(new_url):
     for url, loaded in ((new_url("sqlite"), "False"), (new_url("sqlite", migrated=False), "True")):
         done = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == loaded
+
+
+def test_who_still_reads_when_the_store_is_closed_closes_the_connection_behind_him(store, kind):
+    with store.reading() as uow:
+        connection = uow.connection.connection.dbapi_connection
+        store.close()
+        assert uow.automations.list() == []
+    if kind == "postgresql":
+        assert connection.closed
+    else:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
 
 
 def test_data_is_there_after_the_store_was_opened_again(store_url, store):
