@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from runlink import config
 from runlink.application.plan import Pace
 from runlink.application.problems import suggestion
-from runlink.application.registry import Registered, register
+from runlink.application.registry import Registered, register, registering
 from runlink.application.rules import Rules
 from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, KeyHook, Settings
 from runlink.config import ConfigError
@@ -133,19 +133,10 @@ def empty_store(folder: Path) -> SqlStore:
     return open_store(f"sqlite:///{folder / 'empty.db'}")
 
 
-class _NotKept(Exception):  # takes a transaction back
-    """Nothing went wrong; nothing is to be kept."""
-
-
 def preview(settings: Settings, store: SqlStore) -> tuple[str, ...]:
     """What registering these settings would change in the store, a line each. Raises ValidationError as it would."""
-    changes: tuple[str, ...] = ()
-    try:
-        with store.unit_of_work("config") as uow:
-            changes = register(uow, settings).changes
-            raise _NotKept
-    except _NotKept:
-        return changes
+    with store.reading() as uow:
+        return tuple(registering(uow, settings).changes)
 
 
 @dataclass

@@ -271,7 +271,7 @@ class EngineFeed:
             engine=self.engine,
             settings=self.settings,
             adapter=hosted.adapter,
-            rules=self.rules,
+            rules_now=lambda: self.rules,
             store=self._store,
             now=self._now,
             fence=self._fence,

@@ -165,7 +165,7 @@ class Host:
             engine=self.engine,
             settings=self.settings,
             adapter=self.adapter,
-            rules=Rules(()),
+            rules_now=lambda: Rules(()),
             store=self.store,
             now=self.now,
             on_page=on_page,
