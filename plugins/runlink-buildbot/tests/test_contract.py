@@ -1,13 +1,23 @@
 """Every promise of the adapter interface, kept against a scripted Buildbot that answers as the recorded one did."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 from fake_buildbot import FakeBuildbot
 
 from runlink.spi import ExecutionStatus
-from runlink.testing import AdapterContract, Reply, Request, ScriptedEngine, ScriptedRun, ScriptedStep
+from runlink.testing import (
+    AdapterContract,
+    EngineSettings,
+    Reply,
+    Request,
+    ScriptedEngine,
+    ScriptedRun,
+    ScriptedStep,
+    record,
+    replay,
+)
 from runlink_buildbot import BuildbotAdapter
 from runlink_buildbot.translate import RESULTS, RETRY, external_id
 
@@ -117,3 +127,25 @@ class TestBuildbot(AdapterContract):
     adapter = BuildbotAdapter
     engine = ScriptedBuildbot
     config = {"user": "runlink", "password": "p4ssword-0f-buildbot"}
+
+
+# --- recordings ---------------------------------------------------------------------------------------------------
+
+
+def test_what_is_recorded_makes_the_same_tables(tmp_path):
+    with ScriptedBuildbot() as buildbot:
+        parent = buildbot.start()
+        for number in range(40):
+            run = buildbot.start(pending=number % 5 == 0, parent=parent)
+            buildbot.advance(1)
+            if number % 4:
+                buildbot.end(run, ExecutionStatus.FAILED if number % 3 else ExecutionStatus.COMPLETED)
+        settings = EngineSettings(name="ci", type="buildbot", url=buildbot.url)
+        since = buildbot.now - timedelta(days=1)
+        live = record(BuildbotAdapter, settings, tmp_path / "one", since=since, now=lambda: buildbot.now)
+        assert live.error is None
+        assert live.instances == 41
+        assert live.requests == buildbot.requests
+    again = replay(BuildbotAdapter, tmp_path / "one")
+    assert again.is_same, again.differences
+    assert again.tables == live.tables

@@ -21,6 +21,8 @@ from runlink.application.settings import EngineSettings
 from runlink.daemon.turn import Source, Turn, poll_turn, watch_turn
 from runlink.domain import Engine, ExecutionStatus
 from runlink.hosting.hosted import HostedAdapter, build_adapter
+from runlink.hosting.secrets import Redactor
+from runlink.hosting.wire import Wire
 from runlink.spi import Adapter, EngineInfo, Observation, Page
 from runlink.store import open_store
 
@@ -39,7 +41,8 @@ class Crash(Exception):
 class Host:
     """A context manager. Its clock is the engine's, `skew_s` behind, and moves a little at each look.
 
-    `engine_settings` are fields of EngineSettings (`request_timeout_s`, `max_requests_per_minute`, …).
+    `engine_settings` are fields of EngineSettings (`request_timeout_s`, `max_requests_per_minute`, …). `still`: the
+    adapter sees one time always. `wire` as in `build_adapter`.
     """
 
     def __init__(
@@ -52,9 +55,12 @@ class Host:
         since: datetime | None = None,
         skew_s: float = 0.0,
         backfill: bool = False,
+        still: bool = False,
+        wire: Callable[[Redactor], Wire] | None = None,
         **engine_settings: Any,
     ) -> None:
-        fields = {"name": "test", "type": adapter_class.name, "max_requests_per_minute": 60_000, **engine_settings}
+        fields: dict[str, Any] = {"name": "test", "type": adapter_class.name, "max_requests_per_minute": 60_000}
+        fields |= {"poll_deadline_s": TURN_S, **engine_settings}
         self.adapter_class = adapter_class
         self.settings = EngineSettings(url=url, options=dict(config or {}), **fields)
         self._engine_now = now
@@ -62,6 +68,8 @@ class Host:
         self._looks = 0
         self._since = since if since is not None else now() - self._skew - timedelta(days=7)
         self._backfill = backfill
+        self._wire = wire
+        self._adapter_now = now if still else self.now
         self._folder = tempfile.TemporaryDirectory(prefix="runlink-test-")
         path = Path(self._folder.name) / "runlink.db"
         path.write_bytes(_empty_store())
@@ -99,14 +107,19 @@ class Host:
 
     def _built(self) -> HostedAdapter:
         return build_adapter(
-            self.adapter_class, self.settings, now=self.now, since=self._since, backfill=self._backfill
+            self.adapter_class,
+            self.settings,
+            now=self._adapter_now,
+            since=self._since,
+            backfill=self._backfill,
+            wire=self._wire,
         )
 
     # --- feeds -------------------------------------------------------------------------------------------------------
 
     def check(self) -> EngineInfo:
         """As the feed does before a new adapter's first turn."""
-        self.hosted.guard.begin_turn(time.monotonic() + TURN_S)
+        self.hosted.guard.begin_turn(self._deadline())
         info: EngineInfo = self.adapter.check()
         behind_s = min(0.0, self.hosted.guard.skew_s or 0.0)
         if behind_s < -1.0:
@@ -121,7 +134,7 @@ class Host:
         """
         if not self._checked:
             self.check()
-        self.hosted.guard.begin_turn(time.monotonic() + TURN_S)
+        self.hosted.guard.begin_turn(self._deadline())
         stored = 0
 
         def page(_outcome: Outcome) -> None:
@@ -132,7 +145,10 @@ class Host:
 
         if crash_after == 0:
             raise Crash("before the first page")
-        return poll_turn(self._source(page), Turn(deadline=time.monotonic() + TURN_S))
+        return poll_turn(self._source(page), Turn(deadline=self._deadline()))
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self.settings.poll_deadline_s
 
     def watch(self, until: Callable[[], bool]) -> None:
         """Follows the stream until it ends, or `until` says so after a page. Raises what the adapter raises."""
