@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -21,9 +22,11 @@ def _config() -> Config:
     return config
 
 
-def revisions() -> list[str]:
+@functools.cache
+def revisions() -> tuple[str, ...]:
     """All revisions this program knows, oldest first."""
-    return [script.revision for script in reversed(list(ScriptDirectory.from_config(_config()).walk_revisions()))]
+    newest_first = [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+    return tuple(reversed(newest_first))
 
 
 def current(connection: sa.Connection) -> str | None:

@@ -5,6 +5,7 @@ The contract comes here, and plugin tests that tell a story of several turns.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import tempfile
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from uuid import UUID
 
 from runlink.application.ingest import Outcome, Read, ingest
 from runlink.application.rules import Rules
@@ -100,9 +102,11 @@ class Host:
         self._looks += 1
         return self._engine_now() - self._skew + timedelta(microseconds=100 * self._looks)
 
-    def restart(self) -> None:
-        """A new process: another adapter, which knows nothing but the stored cursors."""
+    def restart(self, **engine_settings: Any) -> None:
+        """A new process: another adapter, which knows nothing but the stored cursors. Settings that are given are its
+        own from then on."""
         self.hosted.close()
+        self.settings = dataclasses.replace(self.settings, **engine_settings)
         self.hosted, self._checked = self._built(), False
 
     def _built(self) -> HostedAdapter:
@@ -203,13 +207,15 @@ class Host:
         with self.store.reading() as uow:
             rows = uow.reports.instances(limit=1_000_000)
             steps = uow.reports.steps([row["id"] for row in rows])
+        parts: dict[UUID, list[tuple[Any, ...]]] = {}
+        for step in steps:
+            parts.setdefault(step["instance_id"], []).append(tuple(step[name] for name in _STEP))
         told: dict[str, dict[str, Any]] = {}
         for row in rows:
-            own = [tuple(step[name] for name in _STEP) for step in steps if step["instance_id"] == row["id"]]
             facts = {name: row[name] for name in FACTS}
             extra = {"attempt": row["attempt"], "vanished": row["vanished_at"] is not None}
             extra["status"] = ExecutionStatus(row["status"])
-            told[row["external_id"]] = {**facts, **extra, "steps": tuple(sorted(own, key=repr))}
+            told[row["external_id"]] = {**facts, **extra, "steps": tuple(sorted(parts.get(row["id"], ()), key=repr))}
         return told
 
     def attempts(self) -> dict[str, dict[int, dict[str, Any]]]:
