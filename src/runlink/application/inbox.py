@@ -30,23 +30,52 @@ def inbox(
     since: datetime | None = None,
     limit: int = 50,
 ) -> dict[str, list[dict[str, Any]]]:
-    """`instances` without a Run and `runs` without an instance, newest first, each with `suggestions`, best first.
+    """`instances` without a Run and `runs` without an instance: both sides at once."""
+    wanted: Any = {"engine": engine, "automation": automation, "since": since, "limit": limit}
+    return {"instances": unlinked_instances(uow, rules, **wanted), "runs": unlinked_runs(uow, rules, **wanted)}
+
+
+def unlinked_instances(
+    uow: UnitOfWork,
+    rules: Rules,
+    *,
+    engine: str | None = None,
+    automation: str | None = None,
+    since: datetime | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Instances without a Run, newest first, each with `suggestions`, best first.
 
     A suggestion has `score` (0 to 100), `reasons` (sentences), and of the Run `run_id`, `correlation_id`, `automation`,
-    `status`, or of the instance `instance_id`, `engine`, `workflow`, `external_id`, `status`. What a hand took apart is
-    not suggested again.
+    `status`. What a hand took apart is not suggested again. `automation` narrows the suggestions.
     """
-    instances = uow.reports.instances(engine=engine, linked=False, since=since, limit=limit)
-    runs = uow.reports.runs(automation=automation, linked=False, since=since, limit=limit)
-    for row in instances:
+    found = uow.reports.instances(engine=engine, linked=False, since=since, before=before, limit=limit)
+    for row in found:
         row["suggestions"] = []
-    for row in runs:
+    if found:
+        _suggest_runs(uow, rules, found, automation)
+    return found
+
+
+def unlinked_runs(
+    uow: UnitOfWork,
+    rules: Rules,
+    *,
+    engine: str | None = None,
+    automation: str | None = None,
+    since: datetime | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Runs without an instance, newest first, each with `suggestions` as above, of the instance `instance_id`,
+    `engine`, `workflow`, `external_id`, `status`. `engine` narrows the suggestions."""
+    found = uow.reports.runs(automation=automation, linked=False, since=since, before=before, limit=limit)
+    for row in found:
         row["suggestions"] = []
-    if instances:
-        _suggest_runs(uow, rules, instances, automation)
-    if runs:
-        _suggest_instances(uow, rules, runs, engine)
-    return {"instances": instances, "runs": runs}
+    if found:
+        _suggest_instances(uow, rules, found, engine)
+    return found
 
 
 def made_by(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID) -> str | None:

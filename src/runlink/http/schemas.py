@@ -99,6 +99,20 @@ RUN: Final = obj(
         "instances": {**COUNT, "description": "How many instances count for it."},
     }
 )
+TRAIL: Final = obj(
+    {
+        "engine": TEXT,
+        "type": TEXT,
+        "status": {**STATUS, "description": "Of several instances the one that tells most: a failure before all."},
+        "instances": COUNT,
+    }
+)
+LISTED_RUN: Final = obj(
+    {
+        **RUN["properties"],
+        "trail": {"type": "array", "items": TRAIL, "description": "The engines it passed, in their order."},
+    }
+)
 BATCH_EXECUTION: Final = obj({**_ENTITY, **_LIFECYCLE, "run_id": ID, "batch_id": ID, "batch": TEXT, "items": COUNT})
 ITEM_EXECUTION: Final = obj(
     {
@@ -220,6 +234,64 @@ LINK: Final = obj(
         "rule": MAYBE_TEXT,
         "key": MAYBE_TEXT,
         "pinned": BOOLEAN,
+    }
+)
+_SUGGESTED: Final[Mapping[str, Schema]] = {
+    "score": {**COUNT, "maximum": 100},
+    "reasons": {"type": "array", "items": TEXT, "description": "The strongest first."},
+    "status": STATUS,
+}
+INBOX_INSTANCE: Final = obj(
+    {
+        "id": ID,
+        "engine": TEXT,
+        "engine_type": TEXT,
+        "external_id": TEXT,
+        "workflow": MAYBE_TEXT,
+        **_LIFECYCLE,
+        "native_status": MAYBE_TEXT,
+        "attempt": COUNT,
+        "queued_at": MAYBE_TIME,
+        "observed_at": MAYBE_TIME,
+        "vanished_at": MAYBE_TIME,
+        "url": MAYBE_TEXT,
+        "message": MAYBE_TEXT,
+        "suggestions": {
+            "type": "array",
+            "items": obj({"run_id": ID, "automation": TEXT, "correlation_id": MAYBE_TEXT, **_SUGGESTED}),
+            "description": "Runs it may belong to, the likeliest first.",
+        },
+    }
+)
+INBOX_RUN: Final = obj(
+    {
+        "id": ID,
+        "automation": TEXT,
+        "correlation_id": MAYBE_TEXT,
+        **_LIFECYCLE,
+        "attempt": COUNT,
+        "created_at": TIME,
+        "silent_since": MAYBE_TIME,
+        "suggestions": {
+            "type": "array",
+            "items": obj(
+                {"instance_id": ID, "engine": TEXT, "workflow": MAYBE_TEXT, "external_id": TEXT, **_SUGGESTED}
+            ),
+            "description": "Instances that may belong to it, the likeliest first.",
+        },
+    }
+)
+QUARANTINED: Final = obj(
+    {
+        "engine": TEXT,
+        "fingerprint": TEXT,
+        "external_id": MAYBE_TEXT,
+        "feed": TEXT,
+        "reason": TEXT,
+        "raw": {**MAYBE_TEXT, "description": "As the engine told it, at most 64 KiB."},
+        "first_seen_at": TIME,
+        "last_seen_at": TIME,
+        "count": COUNT,
     }
 )
 PLUGIN: Final = {"type": "object", "properties": {"name": TEXT}, "required": ["name"]}
