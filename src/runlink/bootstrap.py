@@ -259,6 +259,7 @@ class Runlink:
             now=self.now,
             rules=lambda: daemon.rules,
             feeds=daemon.health_rows,
+            budgets=daemon.budgets,
             plugins=self.plugin_rows,
         )
         server.start(create_app(service, on_hub=server.on_hub))

@@ -166,6 +166,10 @@ ENGINE: Final = obj(
         "product_version": MAYBE_TEXT,
         "feeds": {"type": "array", "items": FEED},
         "open": {**COUNT, "description": "How many of its instances have not ended."},
+        "budget": {
+            **nullable(obj({"left": COUNT, "per_minute": NUMBER})),
+            "description": "Requests that may be made at once now, and in a minute; null where nobody asks it now.",
+        },
     }
 )
 INSTANCE: Final = obj(

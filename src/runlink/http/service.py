@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from runlink.application.rules import Rules
 from runlink.application.settings import ServerSettings
+from runlink.hosting.guard import Budget
 from runlink.store import SqlStore
 from runlink.store.feed_health import FeedHealthRow
 
@@ -23,6 +25,7 @@ class Service:
 
     rules     the present link rules
     feeds     how the feeds of this process are doing now
+    budgets   what is left of each engine's request budget, by its id
     plugins   what is loaded, a row each, as `runlink plugins list` shows it
     """
 
@@ -31,4 +34,5 @@ class Service:
     now: Callable[[], datetime]
     rules: Callable[[], Rules] = Rules
     feeds: Callable[[], Sequence[FeedHealthRow]] = _no_feeds
+    budgets: Callable[[], Mapping[UUID, Budget | None]] = dict
     plugins: Callable[[], Sequence[dict[str, Any]]] = field(default=list)

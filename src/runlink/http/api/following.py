@@ -20,11 +20,14 @@ def _add_feeds(uow: SqlUnitOfWork, call: Call, rows: list[dict[str, Any]]) -> No
     present = {(row.engine_id, row.feed): row._asdict() for row in call.service.feeds()}
     stored = uow.feed_health.list()
     counts = uow.reports.open_counts([row["id"] for row in rows])
+    budgets = call.service.budgets()
     for row in rows:
         feeds = {one["feed"]: one for one in stored if one["engine"] == row["name"] and one["feed"]}
         feeds |= {feed: one for (engine_id, feed), one in present.items() if engine_id == row["id"]}
         row["feeds"] = [{name: feeds[feed][name] for name in _FEED} for feed in sorted(feeds)]
         row["open"] = counts.get(row["id"], 0)
+        budget = budgets.get(row["id"])
+        row["budget"] = None if budget is None else budget._asdict()
 
 
 def _detail(name: str, rows: str, summary: str, row: dict[str, Any]) -> Operation:
