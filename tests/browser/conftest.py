@@ -40,7 +40,7 @@ def scene(tmp_path_factory):
     scene = Scene(tmp_path_factory.mktemp("scene"))
     try:
         scene.serve()
-        until(lambda: all(row["last_success_at"] for row in scene.rows("status")), "the first sync")
+        until(scene.is_synced, "the first sync")
         yield scene
     finally:
         scene.close()
@@ -52,7 +52,7 @@ def own_scene(tmp_path):
     scene = Scene(tmp_path)
     try:
         scene.serve()
-        until(lambda: all(row["last_success_at"] for row in scene.rows("status")), "the first sync")
+        until(scene.is_synced, "the first sync")
         yield scene
     finally:
         scene.close()

@@ -1,10 +1,9 @@
-"""What the browser tests look at: two engines of which one is a Jenkins, `runlink serve` beside them in a process of its
-own, with tokens for a viewer and an operator. Nothing of runlink is replaced."""
+"""What the browser tests look at: two engines, one of them a Jenkins, `runlink serve` beside them in a process of its
+own, and tokens for a viewer and an operator. Nothing of runlink is replaced."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import shutil
@@ -104,9 +103,6 @@ class Scene:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def rows(self, *arguments):
-        return json.loads(self.run(*arguments, "-o", "json"))
-
     def serve(self):
         """Starts the server, at the same port when it ran before."""
         said = self.folder / "serve.txt"
@@ -139,9 +135,34 @@ class Scene:
         self.acme.close()
         self._recorded.__exit__(None, None, None)
 
-    def client(self, role):
-        headers = {"Authorization": f"Bearer {self.tokens[role]}"}
-        return httpx.Client(base_url=f"{self.url}/api/v1", headers=headers, timeout=20, trust_env=False)
+    # --- what programs ask and change, as the operator --------------------------------------------------------------
+
+    def get(self, path, **parameters):
+        return self._ask("GET", path, params=parameters)
+
+    def post(self, path, **body):
+        return self._ask("POST", path, json=body or None)
+
+    def _ask(self, method, path, **options):
+        headers = {"Authorization": f"Bearer {self.tokens['operator']}"}
+        answer = httpx.request(
+            method, f"{self.url}/api/v1{path}", headers=headers, timeout=30, trust_env=False, **options
+        )
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def make_run(self, key):
+        """A Run of `release`, waiting; gives its id."""
+        (automation,) = self.get("/automations", name="release")["items"]
+        return self.post("/runs", automation_id=automation["id"], correlation_id=key)["id"]
+
+    def is_synced(self):
+        """Whether each engine was read."""
+        return all(
+            feed["last_success_at"]
+            for one in self.get("/engines")["items"]
+            for feed in one["feeds"] or [{"last_success_at": None}]
+        )
 
     # --- what happens in the engines ------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ def _expect(what):
 
 
 def test_a_run_is_linked_fails_is_retried_and_completes_while_its_page_is_open(scene, log_in):
-    run_id = scene.run("runs", "create", "--automation", "release", "--key", "live-1").strip()
+    run_id = scene.make_run("live-1")
     listing, page = log_in("viewer"), log_in("viewer", f"/runs/{run_id}")
     row = listing.get_by_role("row").filter(has_text="live-1")
     title, instances = page.locator(".title"), page.locator("table.instances")
@@ -65,17 +65,17 @@ def test_a_run_is_linked_fails_is_retried_and_completes_while_its_page_is_open(s
 
 
 def test_a_new_run_appears_and_the_focus_stays(scene, log_in):
-    scene.run("runs", "create", "--automation", "release", "--key", "focus-1")
+    scene.make_run("focus-1")
     page = log_in("viewer")
     link = page.get_by_role("link", name="focus-1")
     link.focus()
-    scene.run("runs", "create", "--automation", "release", "--key", "focus-2")
+    scene.make_run("focus-2")
     _expect(page.get_by_role("link", name="focus-2")).to_be_visible()
     _expect(link).to_be_focused()
 
 
 def test_disconnected_it_says_so_and_goes_on_where_it_was(own_scene, log_in):
-    run_id = own_scene.run("runs", "create", "--automation", "release", "--key", "break-1").strip()
+    run_id = own_scene.make_run("break-1")
     page = log_in("viewer", f"/runs/{run_id}", of=own_scene)
     live, title = page.locator("#live"), page.locator(".title")
     _expect(live).to_have_text("Live")

@@ -1,4 +1,4 @@
-"""Who may do what: login and logout, a viewer without buttons that write, an operator who moves and links by keyboard."""
+"""Who may do what: login and logout, a viewer without buttons that write, an operator who moves Runs and links."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ def waiting(scene):
     """A Run without an instance and an instance that belongs to it."""
     made = {}
     for key in ("inbox-1", "inbox-2"):
-        made[key] = scene.run("runs", "create", "--automation", "release", "--key", key).strip()
+        made[key] = scene.make_run(key)
         scene.acme.add(
             f"of-{key}", "deploy/by-hand", "COMPLETED", started=at(9), finished=at(5), metadata={"version": key}
         )
-    until(lambda: len([r for r in scene.rows("inbox")["instances"] if r["workflow"] == "deploy/by-hand"]) == 2, "them")
+    until(lambda: len(scene.get("/instances", workflow="deploy/by-hand")["items"]) == 2, "them")
     return made
 
 
 def links(scene, key):
-    return [row["external_id"] for row in scene.rows("explain", key)["instances"]]
+    (run,) = scene.get("/runs", correlation_id=key)["items"]
+    return [row["external_id"] for row in scene.get(f"/runs/{run['id']}/explain")["instances"]]
 
 
 def test_without_a_session_the_page_leads_to_the_login_and_back(scene, new_page):
@@ -104,7 +105,7 @@ def test_a_run_is_linked_to_an_instance_that_is_searched_for(scene, waiting, log
 
 
 def test_an_operator_moves_a_run(scene, log_in):
-    run_id = scene.run("runs", "create", "--automation", "release", "--key", "by-hand").strip()
+    run_id = scene.make_run("by-hand")
     page = log_in("operator", f"/runs/{run_id}")
     title = page.locator(".run-head .title")
 
@@ -131,12 +132,12 @@ def test_an_operator_moves_a_run(scene, log_in):
 
 
 def test_a_run_that_somebody_else_changed_meanwhile_is_not_changed(scene, log_in):
-    run_id = scene.run("runs", "create", "--automation", "release", "--key", "twice").strip()
+    run_id = scene.make_run("twice")
     page = log_in("operator", f"/runs/{run_id}")
     page.route("**/api/v1/stream", lambda route: route.abort())
     page.reload()
     page.get_by_role("button", name="Cancel").click()
-    scene.run("runs", "start", run_id)
+    scene.post(f"/runs/{run_id}/start")
     page.get_by_role("button", name="Cancel it").click()
     _expect(page.locator(".note")).to_contain_text("is at version")
     _expect(page.locator(".run-head .title")).to_contain_text("Processing")
@@ -146,7 +147,7 @@ def test_on_this_machine_reading_is_free_and_writing_is_not_offered(tmp_path, ne
     scene = Scene(tmp_path, auth="local")
     try:
         scene.serve()
-        scene.run("runs", "create", "--automation", "release", "--key", "free-1")
+        scene.make_run("free-1")
         page = new_page()
         page.goto(scene.url)
         page.get_by_role("link", name="free-1").click()

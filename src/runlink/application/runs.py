@@ -129,12 +129,15 @@ def link(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now:
     return tie
 
 
-def unlink(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now: datetime) -> RunOrchestration:
-    """Takes a link off by hand; no rule puts it back. What the instance started keeps its own."""
+def unlink(
+    uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, keep_apart: bool = True, now: datetime
+) -> RunOrchestration:
+    """Takes a link off by hand; no rule puts it back, unless `keep_apart` is False: then the two are as if nobody had
+    linked them. What the instance started keeps its own."""
     if not uow.run_orchestrations.list(run_id=run_id, orchestration_instance_id=instance_id):
         raise Missing(f"instance {instance_id} is not linked to run {run_id}")
     linking = _linking(uow, rules, now)
-    tie = linking.pin(instance_id, run_id, linked=False)
+    tie = linking.pin(instance_id, run_id, linked=False, pinned=keep_apart)
     linking.hand_down([])
     follow_items(uow, rules, now, whole=[instance_id])
     _follow(uow, rules, linking, now)

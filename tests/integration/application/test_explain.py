@@ -166,7 +166,14 @@ def test_the_timeline_has_a_bar_for_each_part_and_goes_on_for_what_is_open(world
 
 def test_parts_of_steps_lie_below_them_whatever_the_engine_tells_of_parents(world, build, by_key, explained, minute):
     by_key(create_run=True)
-    told = [("deploy", None), ("smoke", "deploy"), ("build", None), ("browser", "smoke"), ("lost", "nobody"), ("self", "self")]
+    told = [
+        ("deploy", None),
+        ("smoke", "deploy"),
+        ("build", None),
+        ("browser", "smoke"),
+        ("lost", "nobody"),
+        ("self", "self"),
+    ]
     told += [("hen", "egg"), ("egg", "hen")]
     steps = tuple(
         Step(external_id=name, name=name, parent=parent, status=S.COMPLETED, native_status="OK", started_at=minute(n))

@@ -69,7 +69,7 @@ function openSide(main, side) {
 
   async function undo(row) {
     await attempt(async () => {
-      await send("DELETE", `/links/${linked.get(row.id).link.id}`);
+      await send("DELETE", `/links/${linked.get(row.id).link.id}?keep_apart=false`);
       linked.delete(row.id);
       note("The link was taken off again.");
     });
