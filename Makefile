@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench soak test-engines test-browser docs lock clean
 BIN := .envs/dev/bin
-ENGINES := buildbot
+ENGINES := buildbot airflow prefect dagster
 BEGAN := $(shell date +%s)
 
 help:          ## what there is

@@ -30,12 +30,15 @@ def inbox(
     since: datetime | None = None,
     limit: int = 50,
 ) -> dict[str, list[dict[str, Any]]]:
-    """`instances` without a Run and `runs` without an instance: both sides at once."""
-    wanted: Any = {"engine": engine, "automation": automation, "since": since, "limit": limit}
-    return {"instances": unlinked_instances(uow, rules, **wanted), "runs": unlinked_runs(uow, rules, **wanted)}
+    """`instances` without a Run and `runs` without an instance: a page of each."""
+    chosen: dict[str, Any] = {"engine": engine, "automation": automation, "since": since, "limit": limit}
+    return {
+        "instances": instances_without_run(uow, rules, **chosen),
+        "runs": runs_without_instance(uow, rules, **chosen),
+    }
 
 
-def unlinked_instances(
+def instances_without_run(
     uow: UnitOfWork,
     rules: Rules,
     *,
@@ -45,20 +48,22 @@ def unlinked_instances(
     before: UUID | None = None,
     limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """Instances without a Run, newest first, each with `suggestions`, best first.
+    """Instances that count for no Run, newest first, each with `suggestions` (of Runs of an automation), best first.
 
     A suggestion has `score` (0 to 100), `reasons` (sentences), and of the Run `run_id`, `correlation_id`, `automation`,
-    `status`. What a hand took apart is not suggested again. `automation` narrows the suggestions.
+    `status`. What a hand took apart is not suggested again.
     """
-    found = uow.reports.instances(engine=engine, linked=False, since=since, before=before, limit=limit)
-    for row in found:
+    rows: list[dict[str, Any]] = uow.reports.instances(
+        engine=engine, linked=False, since=since, before=before, limit=limit
+    )
+    for row in rows:
         row["suggestions"] = []
-    if found:
-        _suggest_runs(uow, rules, found, automation)
-    return found
+    if rows:
+        _suggest_runs(uow, rules, rows, automation)
+    return rows
 
 
-def unlinked_runs(
+def runs_without_instance(
     uow: UnitOfWork,
     rules: Rules,
     *,
@@ -68,14 +73,19 @@ def unlinked_runs(
     before: UUID | None = None,
     limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """Runs without an instance, newest first, each with `suggestions` as above, of the instance `instance_id`,
-    `engine`, `workflow`, `external_id`, `status`. `engine` narrows the suggestions."""
-    found = uow.reports.runs(automation=automation, linked=False, since=since, before=before, limit=limit)
-    for row in found:
+    """Runs for which nothing counts, newest first, each with `suggestions` (of instances of an engine), best first.
+
+    A suggestion has `score`, `reasons`, and of the instance `instance_id`, `engine`, `workflow`, `external_id`,
+    `status`.
+    """
+    rows: list[dict[str, Any]] = uow.reports.runs(
+        automation=automation, linked=False, since=since, before=before, limit=limit
+    )
+    for row in rows:
         row["suggestions"] = []
-    if found:
-        _suggest_instances(uow, rules, found, engine)
-    return found
+    if rows:
+        _suggest_instances(uow, rules, rows, engine)
+    return rows
 
 
 def made_by(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID) -> str | None:

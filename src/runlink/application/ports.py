@@ -30,6 +30,7 @@ from runlink.domain import (
     Run,
     RunOrchestration,
 )
+from runlink.spi import Step
 
 E = TypeVar("E", bound=DomainEntity)
 T = TypeVar("T")
@@ -177,6 +178,27 @@ class Quarantined(NamedTuple):
     raw: str
 
 
+class DeliveryRow(NamedTuple):
+    """A delivery as it came. `headers` are without secrets, `body` is unpacked, `signed` says whether the scheme by
+    which it was proved covers the body."""
+
+    id: UUID
+    engine_id: UUID
+    delivery_id: str | None
+    received_at: datetime
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    signed: bool
+
+
+class DueDelivery(NamedTuple):
+    """A delivery that is to be processed; `attempts` are those before this one."""
+
+    row: DeliveryRow
+    attempts: int
+
+
 class Ledger(ItemLedger, Protocol):
     """The bulk side of a unit of work: what the one write path reads and writes."""
 
@@ -192,6 +214,7 @@ class Ledger(ItemLedger, Protocol):
     def insert_attempts(self, rows: Sequence[AttemptRow]) -> None: ...
     def upsert_attempts(self, rows: Sequence[AttemptRow]) -> None: ...
     def step_digests(self, instance_ids: Sequence[UUID]) -> dict[tuple[UUID, str, int], bytes]: ...
+    def steps(self, instance_ids: Sequence[UUID]) -> dict[UUID, dict[tuple[str, int], Step]]: ...
     def upsert_steps(self, rows: Sequence[StepRow]) -> None: ...
     def insert_observations(self, rows: Sequence[ObservationRow]) -> None: ...
     def links_of(self, instance_ids: Sequence[UUID]) -> dict[UUID, list[RunOrchestration]]: ...
@@ -340,6 +363,15 @@ class Health(Protocol):
     def list(self) -> list[dict[str, Any]]: ...
 
 
+class Deliveries(Protocol):
+    """What engines pushed, as far as taking it in needs it."""
+
+    def due(self, engine_id: UUID, now: datetime, limit: int = 50) -> list[DueDelivery]: ...
+    def next_due_at(self, engine_id: UUID) -> datetime | None: ...
+    def failed(self, delivery_id: UUID, reason: str, now: datetime, due_at: datetime | None) -> None: ...
+    def done(self, ids: Sequence[UUID], now: datetime) -> None: ...
+
+
 class UnitOfWork(Protocol):
     """One transaction: repositories for single entities, the ledger for bulk."""
 
@@ -367,6 +399,8 @@ class UnitOfWork(Protocol):
     def run_orchestrations(self) -> Repository[RunOrchestration]: ...
     @property
     def ledger(self) -> Ledger: ...
+    @property
+    def deliveries(self) -> Deliveries: ...
     @property
     def reports(self) -> Reports: ...
     @property

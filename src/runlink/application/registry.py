@@ -66,9 +66,9 @@ def _rename(uow: UnitOfWork, wanted: EngineSettings, stored: dict[str, Engine], 
 def _register_engine(uow: UnitOfWork, wanted: EngineSettings, stored: dict[str, Engine], changes: list[str]) -> Engine:
     engine = stored.get(wanted.name)
     if engine is None:
-        engine = Engine(name=wanted.name, type=wanted.type, url=wanted.url)
+        engine = Engine(name=wanted.name, type=wanted.type, url=wanted.url or None)
         uow.engines.add(engine)
-        changes.append(f"engine {wanted.name}: new, {wanted.type} at {wanted.url}")
+        changes.append(f"engine {wanted.name}: new, {wanted.type}{wanted.url and f' at {wanted.url}'}")
         return engine
     if engine.type.lower() != wanted.type.lower():
         raise ValidationError(
@@ -78,8 +78,8 @@ def _register_engine(uow: UnitOfWork, wanted: EngineSettings, stored: dict[str, 
     if not engine.is_active:
         engine.restore(by=uow.actor)
         changes.append(f"engine {wanted.name}: active again")
-    if engine.update_details(url=wanted.url):
-        changes.append(f"engine {wanted.name}: now at {wanted.url}")
+    if engine.update_details(url=wanted.url or None):
+        changes.append(f"engine {wanted.name}: now at {wanted.url or 'no address'}")
     uow.engines.update(engine)
     return engine
 

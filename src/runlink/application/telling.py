@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from runlink.spi import Observation, Step, Unknown
 _json = msgspec.json.Encoder(order="deterministic")
 
 
-def facts_told(o: Observation, read: Read) -> Any:
+def facts_told(o: Observation, read: Read) -> dict[str, Any]:
     """What an observation tells, by the names of OrchestrationInstance.observe."""
     return {
         "observed_at": read.began_at,
@@ -48,7 +49,7 @@ def facts_of(instance: OrchestrationInstance) -> dict[str, Any]:
 
 def steps_state(o: Observation) -> str | None:
     """What an observation says of its steps, as Tracked.steps_state keeps it; None when it says nothing."""
-    if o.steps is None:
+    if o.steps is None or not o.complete:
         return None
     if isinstance(o.steps, Unknown):
         return "unknown"
@@ -70,6 +71,22 @@ def attempt_rows(tracked: Tracked, o: Observation) -> list[AttemptRow]:
         if a.number + offset < i.attempt
     }
     return [*earlier.values(), row]
+
+
+def with_known(o: Observation, known: Mapping[tuple[str, int], Step]) -> Observation:
+    """An observation in part, its steps with what is known of them: None is *not told*, and a step that has ended does
+    not begin again at the same attempt. `known` is by external id and attempt."""
+    told = o.steps if isinstance(o.steps, tuple) else ()
+    return msgspec.structs.replace(o, steps=tuple(_filled(s, known.get((s.external_id, s.attempt))) for s in told))
+
+
+def _filled(step: Step, known: Step | None) -> Step:
+    if known is None:
+        return step
+    if known.status.is_ended and not step.status.is_ended:
+        step, known = known, step
+    missing = {f: getattr(known, f) for f in step.__struct_fields__ if getattr(step, f) is None}
+    return msgspec.structs.replace(step, **missing)
 
 
 def step_row(instance_id: UUID, step: Step) -> StepRow:

@@ -94,7 +94,10 @@ def _pass(context: typer.Context, only: str | None, since: datetime | None, form
 
             while runlink.store.write(end_quiet, actor=session.actor()) == _QUIET_AT_ONCE:
                 pass
-            runlink.relay(fence).run()
+            relay, dispatch = runlink.relay(fence), runlink.dispatch(fence)
+            dispatch.enrol()
+            relay.run()
+            dispatch.run()
     _show(rows, form)
     raise typer.Exit(session.exit_code(sum(not row["ok"] for row in rows), len(rows)))
 

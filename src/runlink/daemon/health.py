@@ -11,7 +11,7 @@ from runlink.store.feed_health import FeedHealthRow
 
 log = logging.getLogger("runlink.feeds")
 
-STATES = ("new", "ok", "lost", "denied", "stopped", "faulty")
+STATES = ("new", "ok", "missing", "lost", "denied", "stopped", "faulty")
 """Every state there is; docs/reference/feed-states.md says of each what to do."""
 
 AnyLogger = logging.Logger | logging.LoggerAdapter[logging.Logger]
@@ -35,6 +35,8 @@ class Health:
     last_duration_s: float | None = None
     requests: int = 0
     skew_s: float | None = None
+    told: int = 0
+    missed: int = 0
     _lost_at: datetime | None = None
     _told: set[str] = field(default_factory=set)
     _set_aside: int = 0
@@ -88,6 +90,8 @@ class Health:
             last_duration_s=self.last_duration_s,
             requests=self.requests,
             skew_s=self.skew_s,
+            told=self.told,
+            missed=self.missed,
         )
 
     def set_aside(self, items: int) -> None:

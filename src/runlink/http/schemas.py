@@ -153,6 +153,8 @@ FEED: Final = obj(
         "last_duration_s": MAYBE_NUMBER,
         "requests": COUNT,
         "relists": COUNT,
+        "told": {**COUNT, "description": "Instances that moved by a delivery."},
+        "missed": {**COUNT, "description": "Instances that moved, and only a poll told of it."},
         "skew_s": MAYBE_NUMBER,
     }
 )
@@ -240,30 +242,49 @@ LINK: Final = obj(
         "pinned": BOOLEAN,
     }
 )
+DELIVERY_STATE: Final[Schema] = {"type": "string", "enum": ["waiting", "done", "dead"]}
+_DELIVERY: Final[Mapping[str, Schema]] = {
+    "id": ID,
+    "engine": TEXT,
+    "delivery_id": {**MAYBE_TEXT, "description": "What its sender calls it."},
+    "received_at": TIME,
+    "path": TEXT,
+    "signed": {**BOOLEAN, "description": "Whether the proof of where it comes from covers the body."},
+    "state": DELIVERY_STATE,
+    "attempts": COUNT,
+    "due_at": {**MAYBE_TIME, "description": "When it is to be tried (again)."},
+    "processed_at": MAYBE_TIME,
+    "reason": {**MAYBE_TEXT, "description": "Why it was not taken in."},
+    "bytes": COUNT,
+}
+DELIVERY: Final = obj(_DELIVERY)
+DELIVERY_CONTENT: Final = obj(
+    {**_DELIVERY, "headers": {"type": "array", "items": {"type": "array", "items": TEXT}}, "body": TEXT}
+)
 _SUGGESTED: Final[Mapping[str, Schema]] = {
-    "score": {**COUNT, "maximum": 100},
-    "reasons": {"type": "array", "items": TEXT, "description": "The strongest first."},
-    "status": STATUS,
+    "score": {"type": "integer", "minimum": 0, "maximum": 100},
+    "reasons": {"type": "array", "items": TEXT},
 }
 INBOX_INSTANCE: Final = obj(
     {
         "id": ID,
         "engine": TEXT,
-        "engine_type": TEXT,
         "external_id": TEXT,
         "workflow": MAYBE_TEXT,
-        **_LIFECYCLE,
+        "status": STATUS,
         "native_status": MAYBE_TEXT,
-        "attempt": COUNT,
         "queued_at": MAYBE_TIME,
-        "observed_at": MAYBE_TIME,
-        "vanished_at": MAYBE_TIME,
+        "started_at": MAYBE_TIME,
+        "finished_at": MAYBE_TIME,
         "url": MAYBE_TEXT,
         "message": MAYBE_TEXT,
+        "parameters": ANY,
+        "labels": ANY,
         "suggestions": {
             "type": "array",
-            "items": obj({"run_id": ID, "automation": TEXT, "correlation_id": MAYBE_TEXT, **_SUGGESTED}),
-            "description": "Runs it may belong to, the likeliest first.",
+            "items": obj(
+                {**_SUGGESTED, "run_id": ID, "automation": TEXT, "correlation_id": MAYBE_TEXT, "status": STATUS}
+            ),
         },
     }
 )
@@ -272,16 +293,22 @@ INBOX_RUN: Final = obj(
         "id": ID,
         "automation": TEXT,
         "correlation_id": MAYBE_TEXT,
-        **_LIFECYCLE,
-        "attempt": COUNT,
+        "status": STATUS,
         "created_at": TIME,
+        "started_at": MAYBE_TIME,
         "silent_since": MAYBE_TIME,
         "suggestions": {
             "type": "array",
             "items": obj(
-                {"instance_id": ID, "engine": TEXT, "workflow": MAYBE_TEXT, "external_id": TEXT, **_SUGGESTED}
+                {
+                    **_SUGGESTED,
+                    "instance_id": ID,
+                    "engine": TEXT,
+                    "external_id": TEXT,
+                    "workflow": MAYBE_TEXT,
+                    "status": STATUS,
+                }
             ),
-            "description": "Instances that may belong to it, the likeliest first.",
         },
     }
 )
@@ -292,10 +319,10 @@ QUARANTINED: Final = obj(
         "external_id": MAYBE_TEXT,
         "feed": TEXT,
         "reason": TEXT,
-        "raw": {**MAYBE_TEXT, "description": "As the engine told it, at most 64 KiB."},
+        "raw": {**MAYBE_TEXT, "description": "What the engine told, shortened."},
         "first_seen_at": TIME,
         "last_seen_at": TIME,
-        "count": COUNT,
+        "count": {**COUNT, "description": "How often it came."},
     }
 )
 PLUGIN: Final = {"type": "object", "properties": {"name": TEXT}, "required": ["name"]}

@@ -10,6 +10,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from runlink.application.ports import AttemptRow, Known, ObservationRow, StepRow, Tracked
+from runlink.domain import ExecutionStatus
+from runlink.spi import Step
 from runlink.store import mapping, tables
 from runlink.store.bulk import Bulk
 from runlink.store.selection import chosen
@@ -158,6 +160,21 @@ class InstanceLedger:
             chosen(self._connection, step.c.instance_id, instance_ids)
         )
         return {(row[0], row[1], row[2]): row[3] for row in self._connection.execute(query)}
+
+    def steps(self, instance_ids: Sequence[UUID]) -> dict[UUID, dict[tuple[str, int], Step]]:
+        """The stored steps of each instance, by external id and attempt."""
+        found: dict[UUID, dict[tuple[str, int], Step]] = {}
+        if not instance_ids:
+            return found
+        step = tables.instance_steps
+        query = sa.select(step.c.instance_id, *(step.c[name] for name in Step.__struct_fields__)).where(
+            chosen(self._connection, step.c.instance_id, instance_ids)
+        )
+        for row in self._connection.execute(query).mappings():
+            fields = {name: row[name] for name in Step.__struct_fields__}
+            known = Step(**{**fields, "status": ExecutionStatus(row["status"])})
+            found.setdefault(row["instance_id"], {})[known.external_id, known.attempt] = known
+        return found
 
     def upsert_steps(self, rows: Sequence[StepRow]) -> None:
         """Steps that are new or changed."""

@@ -178,7 +178,7 @@ def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
 def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
     dbapi_connection.isolation_level = None  # transactions are begun by us, not guessed by the driver
     _switch_to_wal(dbapi_connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000", "cache_size=-16000"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000", "cache_size=-8000"):
         dbapi_connection.execute(f"PRAGMA {pragma}").fetchall()
 
 

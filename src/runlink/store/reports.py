@@ -187,8 +187,8 @@ class Reports(WorkReports, ItemReports, StatusReports, InboxReports, TrailReport
         before: tuple[datetime, str] | None = None,
         limit: int = 50,
     ) -> list[dict[str, Any]]:
-        """Items that could not be taken in, latest first; of these instances when given. `before` is when the last
-        one of the page before was seen last, and its fingerprint."""
+        """Items that could not be taken in, latest first; of these instances when given. `before` is the time and the
+        beginning of the fingerprint of the last row of the page before."""
         table = tables.quarantine
         query = (
             sa.select(_ENGINE.c.name.label("engine"), *(c for c in table.c if c.name != "engine_id"))
@@ -196,14 +196,14 @@ class Reports(WorkReports, ItemReports, StatusReports, InboxReports, TrailReport
             .order_by(table.c.last_seen_at.desc(), table.c.fingerprint.desc())
             .limit(limit)
         )
-        if before is not None:
-            at, fingerprint = before
-            same = sa.and_(table.c.last_seen_at == at, table.c.fingerprint < fingerprint)
-            query = query.where(sa.or_(table.c.last_seen_at < at, same))
         if engine is not None:
             query = query.where(_ENGINE.c.name == engine)
         if external_ids is not None:
             query = query.where(chosen(self._connection, table.c.external_id, external_ids))
+        if before is not None:
+            at, fingerprint = before
+            same = sa.and_(table.c.last_seen_at == at, table.c.fingerprint < fingerprint)
+            query = query.where(sa.or_(table.c.last_seen_at < at, same))
         return [dict(row) for row in self._connection.execute(query).mappings()]
 
     def counts(self) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from runlink.domain import (
 )
 from runlink.store import mapping
 from runlink.store.access import Access, Audit, IdempotencyKeys
+from runlink.store.deliveries import Deliveries
 from runlink.store.event_log import EventLog
 from runlink.store.feed_health import FeedHealth
 from runlink.store.ledger import SqlLedger
@@ -26,6 +27,7 @@ from runlink.store.listings import Listings
 from runlink.store.outbox import Outbox
 from runlink.store.reports import Reports
 from runlink.store.repositories import EntityRepository, HistoryRepository
+from runlink.store.subscriptions import Subscriptions
 
 
 class SqlUnitOfWork:
@@ -84,6 +86,16 @@ class SqlUnitOfWork:
     def outbox(self) -> Outbox:
         """The relay's side of the outbox."""
         return Outbox(self.connection)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        """What engines pushed."""
+        return Deliveries(self.connection)
+
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """What subscriptions are to be told."""
+        return Subscriptions(self.connection)
 
     @cached_property
     def event_log(self) -> EventLog:

@@ -36,9 +36,9 @@ ROOT = Path(__file__).parents[3]
 class Victim:
     """The process that forks daemons."""
 
-    def __init__(self):
+    def __init__(self, module="tests.acceptance.crash.victim"):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.acceptance.crash.victim"],
+            [sys.executable, "-m", module],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

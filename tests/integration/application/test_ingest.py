@@ -22,7 +22,9 @@ def step(name, status="COMPLETED", **fields):
 
 
 def numbers(outcome):
-    return {name: value for name in outcome.__slots__ if name != "seen" and (value := getattr(outcome, name))}
+    return {
+        name: value for name in outcome.__slots__ if name not in ("seen", "moved") and (value := getattr(outcome, name))
+    }
 
 
 # --- new, changed, same, stale ------------------------------------------------------------------------------------

@@ -1,73 +1,64 @@
-"""What waits for somebody: instances without a Run, Runs without an instance, and what could not be taken in."""
+"""What waits for somebody: what belongs together and is not linked, and what could not be taken in.
+
+`POST /links` makes the link that a suggestion proposes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from runlink.application.inbox import unlinked_instances, unlinked_runs
+from runlink.application.inbox import instances_without_run, runs_without_instance
 from runlink.http import cursors, schemas
 from runlink.http.api.shapes import CURSOR, LIMIT, ROOT, filter_by, page
 from runlink.http.operations import Answer, Call, Operation, Parameter
 from runlink.store import SqlUnitOfWork
 
 _TAG = "inbox"
-_ENGINE = filter_by("engine", schemas.TEXT, "Only those of the engine of this name.")
-_FEW = Parameter(
+_FEWER: Final = Parameter(
     name="limit",
     where="query",
     schema={"type": "integer", "minimum": 1, "maximum": 100},
-    description="At most so many; each is compared with every candidate.",
-    default=25,
+    description=LIMIT.description,
+    default=50,
 )
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_US: Final = 250_000_000_000_000_000  # in the year 9892
+_WHOSE: Final = (
+    filter_by("engine", schemas.TEXT, "Only instances of the engine of this name, also as suggestions."),
+    filter_by("automation", schemas.TEXT, "Only Runs of the automation of this name, also as suggestions."),
+    filter_by("since", schemas.TIME, "Only what began or was made at this time or later."),
+)
 
 
-def _shown(row: Mapping[str, Any], schema: schemas.Schema) -> dict[str, Any]:
-    return {name: row[name] for name in schema["properties"]}
-
-
-def _instances(uow: SqlUnitOfWork, call: Call) -> Answer:
-    rows = unlinked_instances(
+def _waiting(
+    find: Callable[..., list[dict[str, Any]]], row: Mapping[str, Any], uow: SqlUnitOfWork, call: Call
+) -> Answer:
+    rows = find(
         uow,
         call.service.rules(),
         engine=call["engine"],
+        automation=call["automation"],
+        since=call.moment("since"),
         before=cursors.id_at(call["cursor"]),
         limit=call["limit"] + 1,
     )
-    return page([_shown(row, schemas.INBOX_INSTANCE) for row in rows], call["limit"], lambda row: row["id"])
+    shown = [{name: one[name] for name in row["properties"]} for one in rows]
+    return page(shown, call["limit"], lambda one: one["id"])
+
+
+def _instances(uow: SqlUnitOfWork, call: Call) -> Answer:
+    return _waiting(instances_without_run, schemas.INBOX_INSTANCE, uow, call)
 
 
 def _runs(uow: SqlUnitOfWork, call: Call) -> Answer:
-    rows = unlinked_runs(
-        uow,
-        call.service.rules(),
-        automation=call["automation"],
-        before=cursors.id_at(call["cursor"]),
-        limit=call["limit"] + 1,
-    )
-    return page([_shown(row, schemas.INBOX_RUN) for row in rows], call["limit"], lambda row: row["id"])
+    return _waiting(runs_without_instance, schemas.INBOX_RUN, uow, call)
 
 
 def _quarantine(uow: SqlUnitOfWork, call: Call) -> Answer:
-    rows = uow.reports.quarantine(engine=call["engine"], before=_place_at(call["cursor"]), limit=call["limit"] + 1)
-    return page(rows, call["limit"], _place_of)
-
-
-def _place_of(row: Mapping[str, Any]) -> int:
-    """In a cursor: when it was seen last, and half of its fingerprint for those seen at once."""
-    seen_us = (row["last_seen_at"] - _EPOCH) // timedelta(microseconds=1)
-    return int(seen_us) << 64 | int(row["fingerprint"][:16], 16)
-
-
-def _place_at(cursor: str | None) -> tuple[datetime, str] | None:
-    place = cursors.id_at(cursor)
-    if place is None:
-        return None
-    seen_us = min(place.int >> 64, _LAST_US)
-    return _EPOCH + timedelta(microseconds=seen_us), f"{place.int & (1 << 64) - 1:016x}"
+    behind = None if call["cursor"] is None else cursors.seen_at(call["cursor"])
+    rows: Sequence[dict[str, Any]] = uow.reports.quarantine(
+        engine=call["engine"], before=behind, limit=call["limit"] + 1
+    )
+    return page(rows, call["limit"], lambda row: cursors.seen(row["last_seen_at"], row["fingerprint"]))
 
 
 OPERATIONS = (
@@ -76,9 +67,10 @@ OPERATIONS = (
         path=f"{ROOT}/inbox/instances",
         name="inbox.instances",
         tag=_TAG,
-        summary="Instances without a Run, newest first, and the Runs they may belong to",
+        summary="Instances that count for no Run, newest first, with the Runs they may belong to",
+        description="`POST /api/v1/links` makes the link of a suggestion.",
         handler=_instances,
-        parameters=(_ENGINE, CURSOR, _FEW),
+        parameters=(*_WHOSE, CURSOR, _FEWER),
         answer=schemas.listed(schemas.INBOX_INSTANCE),
     ),
     Operation(
@@ -86,13 +78,10 @@ OPERATIONS = (
         path=f"{ROOT}/inbox/runs",
         name="inbox.runs",
         tag=_TAG,
-        summary="Runs without an instance, newest first, and the instances that may belong to them",
+        summary="Runs for which nothing counts, newest first, with the instances that may",
+        description="`POST /api/v1/links` makes the link of a suggestion.",
         handler=_runs,
-        parameters=(
-            filter_by("automation", schemas.TEXT, "Only those of the automation of this name."),
-            CURSOR,
-            _FEW,
-        ),
+        parameters=(*_WHOSE, CURSOR, _FEWER),
         answer=schemas.listed(schemas.INBOX_RUN),
     ),
     Operation(
@@ -102,7 +91,11 @@ OPERATIONS = (
         tag=_TAG,
         summary="What engines told and could not be taken in, latest first",
         handler=_quarantine,
-        parameters=(_ENGINE, CURSOR, LIMIT),
+        parameters=(
+            filter_by("engine", schemas.TEXT, "Only what the engine of this name told."),
+            CURSOR,
+            LIMIT,
+        ),
         answer=schemas.listed(schemas.QUARANTINED),
     ),
 )

@@ -52,7 +52,10 @@ def _move(move: runs.Move, uow: SqlUnitOfWork, call: Call) -> Answer:
 
 
 def _explain(uow: SqlUnitOfWork, call: Call) -> Answer:
-    return Answer(body=explain(uow, call.service.rules(), call.id(), now=call.service.now()))
+    now, as_of = call.service.now(), call.moment("as_of")
+    if as_of is not None and as_of > now:
+        raise Problem("refused", f"as_of: {as_of:%Y-%m-%d %H:%M:%S} is in the future")
+    return Answer(body=explain(uow, call.service.rules(), call.id(), now=now, as_of=as_of))
 
 
 def _add_trails(uow: SqlUnitOfWork, _call: Call, rows: list[dict[str, Any]]) -> None:
@@ -130,8 +133,8 @@ OPERATIONS = (
         tag=_TAG,
         summary="Why a Run is in its state: links, rules, observations, events, doubts",
         handler=_explain,
-        parameters=(ID,),
+        parameters=(ID, filter_by("as_of", schemas.TIME, "As it was known at this time.")),
         answer=schemas.EXPLANATION,
-        problems=("not-found",),
+        problems=("not-found", "refused"),
     ),
 )
