@@ -21,6 +21,7 @@ from runlink.testing import RecordedEngine
 
 ROOT = Path(__file__).parents[2]
 NASTY = '<img src=x onerror="window.hurt=1"><script>window.hurt=1</script>'
+HOOK_SECRET = "secret-of-the-hook"
 CONFIG = """\
 [store]
 url = "sqlite:///runlink.db"
@@ -33,6 +34,10 @@ auth = "{auth}"
 type = "jenkins"
 url = "{jenkins}"
 poll_interval_s = 1
+
+[engines.jenkins.webhook]
+authentication = "bearer"
+secrets = [{{ env = "HOOK_SECRET" }}]
 
 [engines.deploys]
 type = "acme"
@@ -79,7 +84,13 @@ class Scene:
         site.mkdir()
         shutil.copy(ROOT / "tests/acceptance/cli/runlink_acme.py", site)
         install(site, "acme", "runlink_acme", "2.5")
-        self._environ = {**os.environ, "PYTHONPATH": str(site), "ACME_TOKEN": TOKEN, "NO_COLOR": "1"}
+        self._environ = {
+            **os.environ,
+            "PYTHONPATH": str(site),
+            "ACME_TOKEN": TOKEN,
+            "HOOK_SECRET": HOOK_SECRET,
+            "NO_COLOR": "1",
+        }
         self._auth, self._port = auth, 0
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
@@ -158,11 +169,8 @@ class Scene:
 
     def is_synced(self):
         """Whether each engine was read."""
-        return all(
-            feed["last_success_at"]
-            for one in self.get("/engines")["items"]
-            for feed in one["feeds"] or [{"last_success_at": None}]
-        )
+        feeds = [feed for one in self.get("/engines")["items"] for feed in one["feeds"] if feed["feed"] == "poll"]
+        return len(feeds) == 2 and all(feed["last_success_at"] for feed in feeds)
 
     # --- what happens in the engines ------------------------------------------------------------------------------
 
@@ -173,6 +181,12 @@ class Scene:
         now_ms = int(time.time() * 1000)
         given = {"actions": [named], "timestamp": now_ms, "building": True, "result": None, "duration": 0}
         return self.jenkins.build(job, **given | fields)
+
+    def push(self, body, **headers):
+        """A delivery of Jenkins."""
+        headers = {"Authorization": f"Bearer {HOOK_SECRET}", **headers}
+        answer = httpx.post(f"{self.url}/hooks/jenkins", content=body, headers=headers, timeout=30, trust_env=False)
+        assert answer.status_code == 202, answer.text
 
     def deploy(self, external_id, run_id, status, **more):
         """A deployment in the other engine; told again it is changed."""

@@ -143,6 +143,21 @@ def test_a_run_that_somebody_else_changed_meanwhile_is_not_changed(scene, log_in
     _expect(page.locator(".run-head .title")).to_contain_text("Processing")
 
 
+def test_a_delivery_that_was_given_up_is_looked_into_and_taken_in_again(scene, log_in):
+    scene.push("no form that Jenkins sends", **{"Idempotency-Key": "odd-1"})
+    until(lambda: scene.get("/deliveries", state="dead")["items"], "its end")
+    page = log_in("operator", "/deliveries")
+    row = page.locator("table.pushed").get_by_role("row").filter(has_text="odd-1")
+    _expect(row).to_contain_text("given up")
+    row.get_by_text("26 bytes").click()
+    _expect(row.locator("pre")).to_contain_text("no form that Jenkins sends")
+    row.get_by_role("button", name="Take in again odd-1").click()
+    _expect(page.locator(".note")).to_contain_text("taken in again")
+    page.get_by_label("State").select_option("dead")
+    page.wait_for_url("**/deliveries?state=dead")
+    _expect(page.locator("table.pushed").get_by_role("row").filter(has_text="odd-1")).to_contain_text("given up")
+
+
 def test_on_this_machine_reading_is_free_and_writing_is_not_offered(tmp_path, new_page):
     scene = Scene(tmp_path, auth="local")
     try:

@@ -29,6 +29,7 @@ def furnished(scene):
     )
     scene.acme.add(NASTY, NASTY, "COMPLETED", started=at(50), finished=at(40))
     scene.acme.runs["bad"] = {"id": NASTY, "status": "COMPLETED"}
+    scene.push(NASTY, **{"Idempotency-Key": "views"})
     until(
         lambda: all(scene.get(f"/runs/{made[one]}")["status"] != "PENDING" for one in ("failed", "long", "nasty")),
         "them",

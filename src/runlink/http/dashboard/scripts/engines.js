@@ -11,6 +11,7 @@ const WORDS = {
   new: "not read yet",
   ok: "connected",
   lost: "cannot be reached",
+  missing: "deliveries go missing",
   denied: "refuses the credentials",
   stopped: "stopped by its configuration",
   faulty: "fault of its plugin",
@@ -47,8 +48,9 @@ async function everyEngine(signal) {
 
 /** The worst state of an engine's feeds speaks for it. */
 export function health(one) {
-  const states = one.feeds.map((feed) => feed.state);
-  return ["faulty", "stopped", "denied", "lost", "new"].find((state) => states.includes(state)) ?? (states.length ? "ok" : "new");
+  const reads = one.feeds.filter((feed) => feed.feed !== "receive" || feed.state !== "new"); // pushes come when they come
+  const states = reads.map((feed) => feed.state);
+  return ["faulty", "stopped", "denied", "lost", "missing", "new"].find((state) => states.includes(state)) ?? (states.length ? "ok" : "new");
 }
 
 /** A state in words, with a sign of its own. */
@@ -93,7 +95,12 @@ function failure(feed) {
 function facts(one, plugins) {
   const rows = [];
   for (const feed of one.feeds) {
-    const many = one.feeds.length > 1 ? ` (${feed.feed})` : "";
+    if (feed.feed === "receive") {
+      rows.push(["By push", `${feed.told.toLocaleString("en")} told, ${feed.missed.toLocaleString("en")} missed`]);
+      rows.push(["Last pushed", feed.last_news_at ? ago(feed.last_news_at) : "nothing yet"]);
+      continue;
+    }
+    const many = one.feeds.filter((other) => other.feed !== "receive").length > 1 ? ` (${feed.feed})` : "";
     if (feed.state === "ok") rows.push([`Connected since${many}`, ago(feed.since)]);
     rows.push([`Last read${many}`, feed.last_success_at ? ago(feed.last_success_at) : "never"]);
     rows.push([`Last news${many}`, ago(feed.last_news_at)]);
