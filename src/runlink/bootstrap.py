@@ -313,6 +313,7 @@ class Runlink:
             now=self.now,
             rules=lambda: daemon.rules,
             feeds=daemon.health_rows,
+            budgets=daemon.budgets,
             plugins=self.plugin_rows,
             tallies=daemon.tallies,
             arrivals=hooks.arrivals.collect,

@@ -74,14 +74,16 @@ class Linking:
         self._remember([instance_id])
         self._attach(instance_id, run_id, rule, key)
 
-    def pin(self, instance_id: UUID, run_id: UUID, *, linked: bool) -> RunOrchestration:
-        """Links these two, or keeps them apart, by hand, whatever was before; stored by what is called next."""
+    def pin(self, instance_id: UUID, run_id: UUID, *, linked: bool, pinned: bool = True) -> RunOrchestration:
+        """Links these two, or keeps them apart, by hand, whatever was before; stored by what is called next.
+
+        With `pinned` False the rules may change it from now on."""
         self._remember([instance_id])
         found = self._stored.get((instance_id, run_id))
         link = found or RunOrchestration.attach(
-            run_id=run_id, orchestration_instance_id=instance_id, pinned=True, at=self._now, by=self._actor
+            run_id=run_id, orchestration_instance_id=instance_id, pinned=pinned, at=self._now, by=self._actor
         )
-        changed = link.pin(linked=linked, at=self._now, by=self._actor)
+        changed = link.pin(linked=linked, pinned=pinned, at=self._now, by=self._actor)
         if found is None:
             self._new_links.append(link)
             if not linked:

@@ -192,9 +192,9 @@ class Relinking(Linking):
         self.settled += [*self._new_links, *changed]
         self._flush()
 
-    def take_off(self, instance: OrchestrationInstance, run_id: UUID) -> RunOrchestration:
+    def take_off(self, instance: OrchestrationInstance, run_id: UUID, *, pinned: bool = True) -> RunOrchestration:
         """Takes a link off by hand, and with it what was handed down by way of it and has no other ground."""
-        link = self.pin(instance.id, run_id, linked=False)
+        link = self.pin(instance.id, run_id, linked=False, pinned=pinned)
         by_id = {instance.id: instance}
         heirs = self._heirs_in_doubt([(instance.id, run_id)], by_id)
         if heirs:

@@ -131,14 +131,17 @@ def link(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now:
     return tie
 
 
-def unlink(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now: datetime) -> list[RunOrchestration]:
-    """Takes a link off by hand; no rule puts it back. What the instance started goes with it, but for what a hand, a
-    key, or another parent ties to the Run. Returns the links that went, that one first."""
+def unlink(
+    uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, keep_apart: bool = True, now: datetime
+) -> list[RunOrchestration]:
+    """Takes a link off by hand; no rule puts it back, unless `keep_apart` is False: then the two are as if nobody had
+    linked them. What the instance started goes with it, but for what a hand, a key, or another parent ties to the Run.
+    Returns the links that went, that one first."""
     tracked = uow.ledger.tracked([instance_id]).get(instance_id)
     if tracked is None or not uow.run_orchestrations.list(run_id=run_id, orchestration_instance_id=instance_id):
         raise Missing(f"instance {instance_id} is not linked to run {run_id}")
     linking = Relinking(uow.ledger, rules, actor=uow.actor, now=now, make_runs=False)
-    tie = linking.take_off(tracked.instance, run_id)
+    tie = linking.take_off(tracked.instance, run_id, pinned=keep_apart)
     for failure in linking.failures:
         uow.ledger.quarantine(failure.engine.id, "relink", [failure.quarantined()], now)
     follow_items(uow, rules, now, whole=[link.orchestration_instance_id for link in linking.settled])

@@ -167,6 +167,27 @@ def test_the_timeline_has_a_bar_for_each_part_and_goes_on_for_what_is_open(world
     assert (bars[5]["queued_at"], bars[5]["started_at"], bars[5]["until"]) == (minute(4), None, world.now)
 
 
+def test_parts_of_steps_lie_below_them_whatever_the_engine_tells_of_parents(world, build, by_key, explained, minute):
+    by_key(create_run=True)
+    told = [
+        ("deploy", None),
+        ("smoke", "deploy"),
+        ("build", None),
+        ("browser", "smoke"),
+        ("lost", "nobody"),
+        ("self", "self"),
+    ]
+    told += [("hen", "egg"), ("egg", "hen")]
+    steps = tuple(
+        Step(external_id=name, name=name, parent=parent, status=S.COMPLETED, native_status="OK", started_at=minute(n))
+        for n, (name, parent) in enumerate(told)
+    )
+    world.see(build("1", "COMPLETED", run="r", start=0, end=20, steps=steps))
+    bars = [(bar["depth"], bar["label"]) for bar in explained("r")["timeline"] if bar["kind"] == "step"]
+    nested = [(2, "deploy"), (3, "smoke"), (4, "browser"), (2, "build"), (2, "lost"), (2, "self")]
+    assert bars == [*nested, (2, "hen"), (2, "egg")]
+
+
 # --- what was known then ------------------------------------------------------------------------------------------
 
 
