@@ -127,11 +127,12 @@ class Deliveries:
         limit: int = 50,
         delivery: UUID | str | None = None,
     ) -> list[dict[str, Any]]:
-        """Deliveries without their bodies, newest first; `delivery` is an id of ours or the sender's."""
-        names = ("id", "delivery_id", "received_at", "path", "signed", "state", "attempts", "due_at", "processed_at")
+        """Deliveries without their bodies, newest first; `delivery` is our id or the sender's (`external_id`)."""
+        names = ("id", "received_at", "path", "signed", "state", "attempts", "due_at", "processed_at")
         size = sa.func.length(_TABLE.c.body).label("bytes")
         query = (
             sa.select(_ENGINE.c.name.label("engine"), *(_TABLE.c[name] for name in names), _TABLE.c.reason, size)
+            .add_columns(_TABLE.c.delivery_id.label("external_id"))
             .join(_ENGINE, _ENGINE.c.id == _TABLE.c.engine_id)
             .order_by(_TABLE.c.id.desc())
             .limit(limit)
