@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from many_workflows import ManyWorkflows
 
 COUNT = 20_000
 LIMIT_MB = 120
 
 
+@pytest.mark.timeout(600)  # 15 s alone; several times that beside others
 def test_memory_does_not_grow_with_the_cluster(tmp_path):
     program = Path(__file__).with_name("many_workflows.py")
     with ManyWorkflows(COUNT) as cluster:
@@ -18,7 +20,7 @@ def test_memory_does_not_grow_with_the_cluster(tmp_path):
             [sys.executable, str(program), cluster.url, str(tmp_path / "many.db")],
             capture_output=True,
             check=True,
-            timeout=110,
+            timeout=550,
         )
     found = json.loads(done.stdout)
     assert found["rows"] == {"COMPLETED": COUNT}
