@@ -8,9 +8,9 @@ BEGAN := $(shell date +%s)
 help:          ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-demo:          ## the main job on a real Buildbot: run, watch, link, explain
+demo:          ## the main job on a real Buildbot: run, watch, link, explain; ARGS=--stay leaves the dashboard open
 	@scripts/setup dev && scripts/setup buildbot
-	@$(BIN)/python -m demo --began $(BEGAN)
+	@$(BIN)/python -m demo --began $(BEGAN) $(ARGS)
 
 test:          ## all tests, on SQLite and a real PostgreSQL
 	@scripts/setup dev

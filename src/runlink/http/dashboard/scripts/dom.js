@@ -25,7 +25,10 @@ function fill(node, props, children) {
     if (value === null || value === undefined || value === false) continue;
     if (name === "key") node.dataset.key = value;
     else if (name === "style") for (const [property, one] of Object.entries(value)) node.style.setProperty(property, one);
-    else if (HANDLERS.includes(name)) node[name] = value;
+    else if (HANDLERS.includes(name)) {
+      node[name] = value;
+      node.isHandled = true;
+    }
     else node.setAttribute(name, value === true ? "" : String(value));
   }
   node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
@@ -46,13 +49,17 @@ function update(old, fresh) {
   }
   const kept = OF_THE_READER[old.tagName] ?? [];
   for (const { name } of [...old.attributes]) {
-    if (!fresh.hasAttribute(name) && !kept.includes(name) && name !== "style") old.removeAttribute(name);
+    if (!fresh.hasAttribute(name) && !kept.includes(name)) old.removeAttribute(name);
   }
   for (const { name, value } of fresh.attributes) {
-    if (name !== "style" && !kept.includes(name) && old.getAttribute(name) !== value) old.setAttribute(name, value);
+    if (kept.includes(name) || old.getAttribute(name) === value) continue;
+    if (name === "style") old.style.cssText = value; // the content policy forbids the attribute, not the property
+    else old.setAttribute(name, value);
   }
-  if (old.style.cssText !== fresh.style.cssText) old.style.cssText = fresh.style.cssText; // allowed: no attribute is parsed
-  for (const name of HANDLERS) old[name] = fresh[name];
+  if (old.isHandled || fresh.isHandled) {
+    for (const name of HANDLERS) old[name] = fresh[name];
+    old.isHandled = fresh.isHandled;
+  }
   align(old, fresh);
 }
 

@@ -117,7 +117,7 @@ function facts(one, plugins) {
 
 function budget({ left, per_minute: perMinute }) {
   const most = Math.max(1, Math.min(20, Math.floor(perMinute / 10)));
-  const text = `${left} now, ${Math.round(perMinute)} a minute`;
+  const text = `${left} now · ${Math.round(perMinute)}/min`;
   return el("span", { class: "budget" }, el("meter", { min: 0, max: most, value: Math.min(left, most), "aria-label": "Requests left at once" }), text);
 }
 

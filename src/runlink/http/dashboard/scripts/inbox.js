@@ -10,6 +10,7 @@ import { keepFresh } from "./refresh.js";
 import { attempt, note } from "./trouble.js";
 
 const EVERY_MS = 10_000; // a Run that is made and waits is no event
+const LEAST_MS = 5000; // suggestions cost: each row is compared with every candidate
 const SIDES = [
   { name: "instances", title: "Instances without a Run", one: "instance", empty: "Every instance that was seen belongs to a Run." },
   { name: "runs", title: "Runs without an instance", one: "Run", empty: "Every Run has an instance." },
@@ -35,7 +36,7 @@ function openSide(main, side) {
       const found = [];
       let cursor = null;
       for (let n = 0; n < pages; n++) {
-        const page = await get(`/inbox/${side.name}`, { cursor, limit: 25 }, { signal });
+        const page = await get(`/inbox/${side.name}`, { cursor, limit: 15 }, { signal });
         found.push(...page.items);
         cursor = page.next_cursor;
         if (cursor === null) break;
@@ -44,7 +45,7 @@ function openSide(main, side) {
       more = cursor !== null;
       draw();
     },
-    { concerns: (event) => event.type.startsWith("instance.") || event.type.startsWith("run."), everyMs: EVERY_MS },
+    { concerns: (event) => event.type.startsWith("instance.") || event.type.startsWith("run."), everyMs: EVERY_MS, leastMs: LEAST_MS },
   );
 
   function draw() {

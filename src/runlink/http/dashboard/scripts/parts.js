@@ -36,9 +36,9 @@ export function status(name, native = null) {
 
 /** One of twelve colours for a name, always the same one. */
 export function hue(name) {
-  let hash = 0;
-  for (const c of name) hash = (Math.imul(hash, 31) + c.codePointAt(0)) | 0;
-  return Math.abs(hash) % 12;
+  let hash = 7;
+  for (const c of name) hash = Math.imul(hash ^ c.codePointAt(0), 31);
+  return (hash >>> 0) % 12;
 }
 
 /** An engine's mark: a small square in its colour, and its name. */

@@ -8,14 +8,14 @@ import { trouble } from "./trouble.js";
 const LEAST_MS = 1000;
 
 /**
- * Calls `load(signal)` now, after each event for which `concerns(event)`, and every `everyMs` where that is given.
- * Returns `now()`, which reads at once and can be waited for, and `stop()`.
+ * Calls `load(signal)` after each event for which `concerns(event)`, `leastMs` apart at the least, and every `everyMs`
+ * where that is given. Returns `now()`, which reads at once and can be waited for, and `stop()`.
  */
-export function keepFresh(load, { concerns = () => true, everyMs = null } = {}) {
+export function keepFresh(load, { concerns = () => true, everyMs = null, leastMs = LEAST_MS } = {}) {
   let timer = null;
   let running = null;
   let again = false;
-  let restMs = LEAST_MS;
+  let restMs = leastMs;
   let lastEnd = 0;
   let stopped = false;
   let abort = new AbortController();
@@ -31,7 +31,7 @@ export function keepFresh(load, { concerns = () => true, everyMs = null } = {}) 
       if (!(error instanceof Refused)) throw error;
       trouble(error.message);
     } finally {
-      restMs = Math.max(LEAST_MS, 3 * (performance.now() - began));
+      restMs = Math.max(leastMs, 3 * (performance.now() - began));
       lastEnd = performance.now();
     }
   }

@@ -21,7 +21,8 @@ export function timeline(bars, opened, again) {
     const key = bar.kind === "run" ? "run" : `${bar.engine} ${bar.external_id}`;
     instance += bar.kind === "instance";
     const isOpen = opened.has(key) || (!opened.has(`-${key}`) && inner.length > 0 && inner.length <= 12 && instance <= 6);
-    rows.push(rowOf(bar, key, span, inner.length ? toggle(key, isOpen, inner, opened, again) : null));
+    const attempts = inner.filter((part) => part.kind === "attempt");
+    rows.push(rowOf(bar, key, span, attempts, inner.length ? toggle(key, isOpen, inner, opened, again) : null));
     if (isOpen) rows.push(...innerRows(inner, key, span, opened, again));
   }
   return el(
@@ -39,7 +40,7 @@ function head(text) {
 
 function innerRows(inner, key, span, opened, again) {
   const all = opened.has(`all ${key}`) ? inner : inner.slice(0, FEW_STEPS);
-  const rows = all.map((bar, n) => rowOf(bar, `${key} ${bar.kind} ${n}`, span, null));
+  const rows = all.map((bar, n) => rowOf(bar, `${key} ${bar.kind} ${n}`, span, [], null));
   if (all.length < inner.length) {
     const more = el("button", { type: "button", class: "quiet", onclick: () => again(() => opened.add(`all ${key}`)) }, `Show all ${inner.length.toLocaleString("en")}`);
     rows.push(el("tr", { role: "row", key: `more ${key}` }, el("td", { role: "cell", class: "c-what depth-2", colspan: 4 }, more)));
@@ -58,14 +59,14 @@ function toggle(key, isOpen, inner, opened, again) {
   return el("button", { type: "button", class: "fold", "aria-expanded": isOpen ? "true" : "false", onclick: flip }, text);
 }
 
-function rowOf(bar, key, span, button) {
+function rowOf(bar, key, span, attempts, button) {
   const label = bar.kind === "instance" ? [engine(bar.engine), " ", el("span", { class: "what" }, bar.label.slice(bar.engine.length + 1))] : el("span", { class: "what" }, bar.label);
   return el(
     "tr",
     { role: "row", key, class: `of-${bar.kind}` },
     el("td", { role: "cell", class: `c-what depth-${Math.min(bar.depth, 4)}`, title: bar.label }, label, button),
     el("td", { role: "cell", class: "c-status" }, status(bar.status)),
-    el("td", { role: "cell", class: "c-bar" }, drawn(bar, span)),
+    el("td", { role: "cell", class: "c-bar" }, drawn(bar, span, attempts)),
     el("td", { role: "cell", class: "c-took" }, took(bar)),
   );
 }
@@ -112,20 +113,27 @@ function axis(span) {
   return el("span", { class: "axis", title: `${absolute(span.from)} to ${absolute(span.to)}` }, marks);
 }
 
-/** From when it waited to when it ran to its end; what the bar shows stands in its title, too. */
-function drawn(bar, span) {
+/** From when it waited to when it ran to its end, each attempt for itself; what it shows stands in its title, too. */
+function drawn(bar, span, attempts) {
   const queued = waitedFrom(bar) ? Date.parse(waitedFrom(bar)) : null;
   const started = bar.started_at ? Date.parse(bar.started_at) : null;
   const until = bar.is_open ? now() : bar.until ? Date.parse(bar.until) : null;
-  const parts = [];
-  if (queued !== null && until !== null && (started === null || started > queued)) parts.push(piece("waited", queued, started ?? until, span));
-  if (started !== null && until !== null) parts.push(piece(`ran is-${bar.status.toLowerCase()}${bar.is_open ? " is-open" : ""}`, started, until, span));
+  const parts = attempts.slice(0, -1).map((one) => ran(one, span));
+  if (attempts.length) parts.push(ran({ ...bar, until: attempts.at(-1).until ?? bar.until }, span));
+  else if (queued !== null && until !== null && (started === null || started > queued)) parts.push(piece("waited", queued, started ?? until, span));
+  if (!attempts.length) parts.push(ran(bar, span));
   const words = [
     queued !== null && started !== null && started - queued > 1000 ? `waited ${duration((started - queued) / 1000)}` : null,
     started !== null ? `began ${clock(started)}` : "did not begin",
     bar.is_open ? "goes on" : until !== null && started !== null ? `ended ${clock(until)}` : null,
   ].filter(Boolean).join(", ");
   return el("span", { class: "track", title: words }, parts, el("span", { class: "unseen" }, words));
+}
+
+function ran(bar, span) {
+  const until = bar.is_open ? now() : bar.until ? Date.parse(bar.until) : null;
+  if (!bar.started_at || until === null) return null;
+  return piece(`ran is-${bar.status.toLowerCase()}${bar.is_open ? " is-open" : ""}`, Date.parse(bar.started_at), until, span);
 }
 
 function piece(kind, begin, end, span) {
