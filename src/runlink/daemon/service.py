@@ -108,6 +108,7 @@ class Daemon:
         with self._condition:
             feeds = self._every_feed()
         return [feed.health.tally(feed.engine.id, feed.kind) for feed in feeds]
+
     def budgets(self) -> dict[UUID, Budget | None]:
         """What is left of each engine's request budget, by its id. May be called from any thread."""
         with self._condition:
