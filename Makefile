@@ -31,10 +31,10 @@ soak:          ## the long tier: 500 kills
 	@scripts/setup dev
 	@$(BIN)/python -m pytest -m soak --timeout 7200 $(ARGS)
 
-test-engines:  ## tests against real engines, each in an environment of its own
+test-engines:  ## tests against real engines, each in an environment of its own; ENGINES=buildbot: that one
 	@scripts/setup dev
 	@for engine in $(ENGINES); do scripts/setup $$engine || exit; done
-	@$(BIN)/python -m pytest -m engine --timeout 600 $(ARGS)
+	@$(BIN)/python -m pytest -m engine --timeout 600 $(ENGINES:%=plugins/runlink-%) $(ARGS)
 
 test-browser:  ## the dashboard in Debian's Chromium, which is installed where it is missing
 	@scripts/chromium

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 from runlink import config
 from runlink.application.plan import Pace
 from runlink.application.problems import suggestion
-from runlink.application.registry import Registered, register
+from runlink.application.registry import Registered, register, registering
 from runlink.application.rules import Rules
 from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, KeyHook, Settings
 from runlink.config import ConfigError
 from runlink.daemon import Daemon, EngineFeed, Progress
+from runlink.daemon.chores import EVERY_S
 from runlink.daemon.dispatch import Dispatch
 from runlink.daemon.relay import Relay
 from runlink.hosting import (
@@ -86,14 +87,7 @@ def plugin_rows(plugins: PluginHost) -> list[dict[str, Any]]:
 def check_engines(settings: Settings, plugins: PluginHost) -> None:
     """Raises ConfigError with every engine whose type nobody brings or whose keys its plugin does not accept, and every
     link rule that asks a plugin which cannot answer."""
-    problems: list[str] = []
-    for engine in settings.engines.values():
-        try:
-            adapter_class = plugins.adapter_class(engine.type)
-        except UnknownEngineType as error:
-            problems.append(f"engines.{engine.name}.type: {error}")
-            continue
-        problems.extend(check_options(adapter_class, engine))
+    problems = [line for engine in settings.engines.values() for line in _problems_of(engine, plugins)]
     linkers = plugins.linkers
     for index, rule in enumerate(settings.links):
         for way in rule.keys:
@@ -102,6 +96,20 @@ def check_engines(settings: Settings, plugins: PluginHost) -> None:
                 problems.append(f"links[{index}].run_key: no plugin {way.plugin!r} has the hook runlink_link{near}")
     if problems:
         raise ConfigError(problems, str(settings.path or "the configuration"))
+
+
+def check_engine(engine: EngineSettings, plugins: PluginHost) -> None:
+    """The same for one engine, whatever the others are like."""
+    if problems := _problems_of(engine, plugins):
+        raise ConfigError(problems, "the configuration")
+
+
+def _problems_of(engine: EngineSettings, plugins: PluginHost) -> list[str]:
+    try:
+        adapter_class = plugins.adapter_class(engine.type)
+    except UnknownEngineType as error:
+        return [f"engines.{engine.name}.type: {error}"]
+    return check_options(adapter_class, engine)
 
 
 def open_settings_store(settings: Settings, *, migrate: bool = True) -> SqlStore:
@@ -132,19 +140,10 @@ def empty_store(folder: Path) -> SqlStore:
     return open_store(f"sqlite:///{folder / 'empty.db'}")
 
 
-class _NotKept(Exception):  # takes a transaction back
-    """Nothing went wrong; nothing is to be kept."""
-
-
 def preview(settings: Settings, store: SqlStore) -> tuple[str, ...]:
     """What registering these settings would change in the store, a line each. Raises ValidationError as it would."""
-    changes: tuple[str, ...] = ()
-    try:
-        with store.unit_of_work("config") as uow:
-            changes = register(uow, settings).changes
-            raise _NotKept
-    except _NotKept:
-        return changes
+    with store.reading() as uow:
+        return tuple(registering(uow, settings).changes)
 
 
 @dataclass
@@ -276,8 +275,8 @@ class Runlink:
         proposed = adapter_class.authentication if issubclass(adapter_class, Receives) else "bearer"
         return (settings.webhook.authentication if settings.webhook else None) or proposed
 
-    def daemon(self, registered: Registered, fence: int) -> Daemon:
-        """The daemon for the present configuration."""
+    def daemon(self, registered: Registered, fence: int, *, every_s: Mapping[str, float] = EVERY_S) -> Daemon:
+        """The daemon for the present configuration; `every_s` is how often it does which chore."""
         feeds = self.feeds(registered, fence)
         self._doors = self.doors(registered)
         return Daemon(
@@ -289,6 +288,7 @@ class Runlink:
             now=self.now,
             fence=fence,
             dispatch=self.dispatch(fence),
+            every_s=every_s,
         )
 
     def server(self, daemon: Daemon) -> HttpServer | None:
@@ -306,6 +306,7 @@ class Runlink:
                     "could keep anybody out; make one with `runlink tokens create`"
                 )
         server = HttpServer(settings)
+        hooks = Hooks(self.store, lambda: self._doors, now=self.now, stored=daemon.deliver_now)
         service = Service(
             store=self.store,
             settings=settings,
@@ -314,8 +315,9 @@ class Runlink:
             feeds=daemon.health_rows,
             budgets=daemon.budgets,
             plugins=self.plugin_rows,
+            tallies=daemon.tallies,
+            arrivals=hooks.arrivals.collect,
         )
-        hooks = Hooks(self.store, lambda: self._doors, now=self.now, stored=daemon.deliver_now)
         server.start(create_app(service, more=lambda _endpoints, _threads: hooks.routes(), on_hub=server.on_hub))
         return server
 

@@ -6,12 +6,12 @@ are known, from both sides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from runlink.application.claims import Claim, Failure, claims_of, nearest
-from runlink.application.ports import Ledger, RunTimes, WaitingKey
+from runlink.application.ports import LinkLedger, RunTimes, StepRow, WaitingKey
 from runlink.application.rules import Asked, ReadyRule, Rules
 from runlink.domain import DomainEvent, Engine, OrchestrationInstance, Run, RunOrchestration
 
@@ -27,7 +27,7 @@ class Linking:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: LinkLedger,
         rules: Rules,
         *,
         engines: Iterable[Engine] = (),
@@ -42,6 +42,7 @@ class Linking:
         self._now = now
         self._make_runs = make_runs
         self._runs_of: dict[UUID, set[UUID]] = {}  # the Runs that an instance counts for, where it is known
+        self._steps: Mapping[UUID, Sequence[StepRow]] = {}
         self._stored: dict[tuple[UUID, UUID], RunOrchestration] = {}
         self._new_links: list[RunOrchestration] = []
         self._changed_links: dict[UUID, RunOrchestration] = {}
@@ -50,8 +51,17 @@ class Linking:
         self.failures: list[Failure] = []
         self.made: list[Run] = []
 
-    def link(self, new: Sequence[OrchestrationInstance], changed: Sequence[OrchestrationInstance]) -> int:
-        """Links what the rules say; the Runs of `changed` are touched in any case. Returns the number of new links."""
+    def link(
+        self,
+        new: Sequence[OrchestrationInstance],
+        changed: Sequence[OrchestrationInstance],
+        steps: Mapping[UUID, Sequence[StepRow]] | None = None,
+    ) -> int:
+        """Links what the rules say; the Runs of `changed` are touched in any case. Returns the number of new links.
+
+        `steps` are those that were told of the instances, for rules that look at them.
+        """
+        self._steps = steps or {}
         self._runs_of.update({instance.id: set() for instance in new})
         self._remember([instance.id for instance in changed])
         for instance in changed:
@@ -98,8 +108,7 @@ class Linking:
         self._flush()
 
     def _say(self, instances: Sequence[OrchestrationInstance]) -> None:
-        asked = [Asked(instance, self._engine(instance.engine_id)) for instance in instances]
-        claims = claims_of(self._rules, asked)
+        claims = claims_of(self._rules, self._asked(instances))
         self.failures.extend(claims.failures)
         newly = self._by_key(claims.keys)
         if self._rules.inherits or claims.correlations:
@@ -109,6 +118,10 @@ class Linking:
             looked_for = {row.instance_id for row in claims.correlations if row.side == "parent"}
             newly += [instance for instance in instances if instance.id in looked_for]
         self._to_children(newly)
+
+    def _asked(self, instances: Sequence[OrchestrationInstance]) -> Iterator[Asked]:
+        for one in instances:
+            yield Asked(one, self._engine(one.engine_id), self._steps.get(one.id))
 
     # --- by key ------------------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ def list_(
         "tries": "attempts",
         "due": "due_at",
         "bytes": "bytes",
-        "their id": "delivery_id",
+        "their id": "external_id",
         "reason": "reason",
     }
     output.listing(found, columns, form, empty="no delivery is like that")

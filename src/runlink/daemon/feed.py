@@ -266,17 +266,23 @@ class EngineFeed:
             hosted.guard.carry_on(self._last_hosted.guard)
         return hosted
 
-    def source(self, hosted: HostedAdapter) -> Source:
-        """The engine as a turn needs it."""
+    def source(self, hosted: HostedAdapter, health: Health | None = None) -> Source:
+        """The engine as a turn needs it; what it takes in is counted for `health`, else for the poll's."""
+        counted = health or self.health
+
+        def on_page(outcome: Outcome) -> None:
+            counted.took_in(outcome)
+            self._progress(self.engine.name, outcome)
+
         return Source(
             engine=self.engine,
             settings=self.settings,
             adapter=hosted.adapter,
-            rules=self.rules,
+            rules_now=lambda: self.rules,
             store=self._store,
             now=self._now,
             fence=self._fence,
-            on_page=lambda outcome: self._progress(self.engine.name, outcome),
+            on_page=on_page,
         )
 
     @property

@@ -73,7 +73,7 @@ class ReceiveFeed:
 
     def _batch(self, turn: Turn) -> float | None:
         hosted = self._adapter()
-        source = self.poll.source(hosted)
+        source = self.poll.source(hosted, self.health)
         due = source.read(lambda uow: uow.deliveries.due(self.engine.id, self._now(), AT_ONCE))
         self.poll.push.waiting = bool(due)
         if due:
@@ -112,7 +112,10 @@ class ReceiveFeed:
             headers=tuple(row.headers),
             body=row.body,
         )
-        receipt = _settled(adapter.receive(delivery))
+        try:
+            receipt = _settled(adapter.receive(delivery))
+        except RecursionError:  # whatever reads it, for ever: no use to try it again
+            raise DeliveryRejected("it is nested too deep to be read") from None
         wanted = tuple(o for o in receipt.observations if source.settings.wants(o.workflow))
         receipt = Receipt(observations=wanted, refetch=receipt.refetch, unreadable=receipt.unreadable)
         return received(row.id, row.received_at, receipt, can_refetch=isinstance(adapter, Refetches))
@@ -125,6 +128,7 @@ class ReceiveFeed:
             return []
         try:
             self._told(self._store(source, turn, told))
+            self.health.fates["done"] += sum(not one.refetch for one in told)
         except (FenceLost, StoreTrouble, TurnGivenUp):
             raise
         except Exception as error:  # noqa: BLE001 - one of them cannot be stored; which one, is found out now
@@ -156,10 +160,12 @@ class ReceiveFeed:
             self._put_back(source, turn, one.id, attempts[one.id], error)
             return
         source.write(turn, lambda uow: uow.deliveries.done([one.id], self._now()))
+        self.health.fates["done"] += 1
         self.poll.push.delivered(turn.total.moved - before)
 
     def _told(self, outcome: Outcome) -> None:
         self.poll.push.delivered(outcome.moved)
+        self.health.took_in(outcome)
         if outcome.new or outcome.changed:
             self.health.last_news_at = self._now()
 
@@ -178,6 +184,7 @@ class ReceiveFeed:
         elif not is_rejected:
             text = f"{text} (given up after {attempts + 1} attempts)"
         source.write(turn, lambda uow: uow.deliveries.failed(delivery_id, text, self._now(), due_at))
+        self.health.fates["dead" if due_at is None else "retried"] += 1
 
     # --- how it is doing ---------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from functools import partial
 from uuid import UUID
 
 from runlink.application.errors import FenceLost
+from runlink.application.ingest import Tally
 from runlink.application.rules import Rules
 from runlink.application.settings import Settings
 from runlink.daemon.chores import EVERY_S, FIRST_S, Chores
@@ -101,6 +102,12 @@ class Daemon:
         with self._condition:
             feeds = self._every_feed()
         return [feed.health_row() for feed in feeds]
+
+    def tallies(self) -> list[Tally]:
+        """What the feeds took in since the start. May be called from any thread."""
+        with self._condition:
+            feeds = self._every_feed()
+        return [feed.health.tally(feed.engine.id, feed.kind) for feed in feeds]
 
     def budgets(self) -> dict[UUID, Budget | None]:
         """What is left of each engine's request budget, by its id. May be called from any thread."""

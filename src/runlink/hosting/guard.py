@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from runlink.hosting.wire import Wire
 from runlink.spi import TransientError
 
 _SKEW_SAMPLES: Final = 15
@@ -116,6 +117,8 @@ class Guard:
         self.requests = 0
         """Requests sent since the guard was made."""
         self.redact = redact
+        self.wire: Wire | None = None
+        """Who looks at each exchange, or answers it."""
         self._request_timeout_s = request_timeout_s
         self._turn = threading.local()
         self._now = now

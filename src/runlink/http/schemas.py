@@ -64,6 +64,10 @@ def line(maximum: int, description: str) -> Schema:
     return {"type": "string", "minLength": 1, "maxLength": maximum, "pattern": _LINE, "description": description}
 
 
+NAME: Final[Schema] = {"type": "string", "maxLength": 1000, "pattern": r"^[^\u0000\ufffd]*$"}
+"""A name to look for: any text that a database can hold."""
+
+
 def prose(maximum: int, description: str) -> Schema:
     """A text that is given, of any lines, or null."""
     return {"type": ["string", "null"], "maxLength": maximum, "pattern": r"^[^\u0000]*$", "description": description}
@@ -246,7 +250,7 @@ DELIVERY_STATE: Final[Schema] = {"type": "string", "enum": ["waiting", "done", "
 _DELIVERY: Final[Mapping[str, Schema]] = {
     "id": ID,
     "engine": TEXT,
-    "delivery_id": {**MAYBE_TEXT, "description": "What its sender calls it."},
+    "external_id": {**MAYBE_TEXT, "description": "What its sender calls it."},
     "received_at": TIME,
     "path": TEXT,
     "signed": {**BOOLEAN, "description": "Whether the proof of where it comes from covers the body."},

@@ -5,7 +5,7 @@ The HTTP intake comes here with all that waits at a moment, the daemon for what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,8 @@ from runlink.store.selection import chosen
 
 _TABLE = tables.deliveries
 _ENGINE = tables.engines
-STATES = ("waiting", "done", "dead")
+_IN_STATE: Mapping[str, Any] = {"waiting": tables.IS_WAITING, "done": _TABLE.c.state == "done", "dead": tables.IS_DEAD}
+STATES = tuple(_IN_STATE)
 
 
 class Deliveries:
@@ -30,10 +31,16 @@ class Deliveries:
         self._bulk = Bulk(connection)
 
     def add(self, rows: Sequence[DeliveryRow]) -> set[UUID]:
-        """Stores those whose delivery id their engine has not used before; gives the ids of these."""
+        """Stores those whose delivery id their engine has not used before; gives the ids of these.
+
+        In the order of what must be unique: two that store the same at once wait for each other, never in a circle.
+        """
+        rows = sorted(rows, key=lambda row: (row.delivery_id or "", row.engine_id.int))
         names = (*DeliveryRow._fields, "state", "due_at")
         values = [(*row, "waiting", row.received_at) for row in rows]
-        self._bulk.upsert(_TABLE, ("engine_id", "delivery_id"), names, values, change="NOTHING")
+        ids = {row.id for row in rows}
+        if self._bulk.insert_new(_TABLE, ("engine_id", "delivery_id"), names, values) == len(ids):
+            return ids
         query = sa.select(_TABLE.c.id).where(chosen(self._connection, _TABLE.c.id, [row.id for row in rows]))
         return set(self._connection.execute(query).scalars())
 
@@ -89,23 +96,27 @@ class Deliveries:
         return None if row is None else ([(name, value) for name, value in row.headers], bytes(row.body))
 
     def counts(self) -> list[dict[str, Any]]:
-        """How many deliveries of each engine wait and are dead."""
-        query = (
-            sa.select(_ENGINE.c.name.label("engine"), _TABLE.c.state, sa.func.count().label("count"))
-            .join(_ENGINE, _ENGINE.c.id == _TABLE.c.engine_id)
-            .where(_TABLE.c.state.in_(("waiting", "dead")))
-            .group_by(_ENGINE.c.name, _TABLE.c.state)
-        )
-        return [dict(row) for row in self._connection.execute(query).mappings()]
+        """How many deliveries of each engine wait and are dead; `due_at`: when the first that waits is, or was, due."""
+        found: list[dict[str, Any]] = []
+        for state in ("waiting", "dead"):
+            due = sa.func.min(_TABLE.c.due_at, type_=_TABLE.c.due_at.type).label("due_at")
+            query = (
+                sa.select(_ENGINE.c.name.label("engine"), sa.func.count().label("count"), due)
+                .join(_ENGINE, _ENGINE.c.id == _TABLE.c.engine_id)
+                .where(_IN_STATE[state])
+                .group_by(_ENGINE.c.name)
+            )
+            found += [{**row, "state": state} for row in self._connection.execute(query).mappings()]
+        return found
 
     def prune(self, done_before: datetime, dead_before: datetime, limit: int = 5000) -> int:
-        """Removes, oldest first, what was taken in or given up before a time each."""
-        old = sa.or_(
-            sa.and_(_TABLE.c.state == "done", _TABLE.c.processed_at < done_before),
-            sa.and_(_TABLE.c.state == "dead", _TABLE.c.processed_at < dead_before),
-        )
-        chosen_ids = sa.select(_TABLE.c.id).where(old).order_by(_TABLE.c.id).limit(limit)
-        return self._connection.execute(sa.delete(_TABLE).where(_TABLE.c.id.in_(chosen_ids))).rowcount
+        """Removes, longest ago first, what was taken in or given up before a time each."""
+        count = 0
+        for state, before in (("done", done_before), ("dead", dead_before)):
+            old = sa.select(_TABLE.c.id).where(_IN_STATE[state], _TABLE.c.processed_at < before)
+            old = old.order_by(_TABLE.c.processed_at).limit(limit)
+            count += self._connection.execute(sa.delete(_TABLE).where(_TABLE.c.id.in_(old))).rowcount
+        return count
 
     def list(
         self,
@@ -116,11 +127,12 @@ class Deliveries:
         limit: int = 50,
         delivery: UUID | str | None = None,
     ) -> list[dict[str, Any]]:
-        """Deliveries without their bodies, newest first; `delivery` is an id of ours or the sender's."""
-        names = ("id", "delivery_id", "received_at", "path", "signed", "state", "attempts", "due_at", "processed_at")
+        """Deliveries without their bodies, newest first; `delivery` is our id or the sender's (`external_id`)."""
+        names = ("id", "received_at", "path", "signed", "state", "attempts", "due_at", "processed_at")
         size = sa.func.length(_TABLE.c.body).label("bytes")
         query = (
             sa.select(_ENGINE.c.name.label("engine"), *(_TABLE.c[name] for name in names), _TABLE.c.reason, size)
+            .add_columns(_TABLE.c.delivery_id.label("external_id"))
             .join(_ENGINE, _ENGINE.c.id == _TABLE.c.engine_id)
             .order_by(_TABLE.c.id.desc())
             .limit(limit)
@@ -128,7 +140,7 @@ class Deliveries:
         if engine is not None:
             query = query.where(_ENGINE.c.name == engine)
         if state is not None:
-            query = query.where(_TABLE.c.state == state)
+            query = query.where(_IN_STATE[state])
         if before is not None:
             query = query.where(_TABLE.c.id < before)
         if delivery is not None:

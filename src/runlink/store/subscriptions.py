@@ -144,6 +144,15 @@ class Subscriptions:
             row["last_error"] = self._connection.execute(latest.order_by(_TABLE.c.position.desc()).limit(1)).scalar()
         return rows
 
+    def backlog(self) -> list[tuple[str, str, int]]:
+        """Subscription, state and count of what waits and what is dead."""
+        found: list[tuple[str, str, int]] = []
+        for state in ("waiting", "dead"):
+            query = sa.select(_TABLE.c.subscription, sa.func.count()).where(_TABLE.c.state == state)
+            rows = self._connection.execute(query.group_by(_TABLE.c.subscription))
+            found += [(name, state, count) for name, count in rows]
+        return found
+
     def prune(self, sent_before: datetime, dead_before: datetime, limit: int = 5000) -> int:
         """Removes what was sent before a time, and what happened before another and was given up."""
         old = sa.or_(

@@ -391,15 +391,29 @@ deliveries = sa.Table(  # what engines pushed, as it came: stored before it is a
     sa.Column("processed_at", UtcDateTime),
     sa.Column("reason", sa.Text),  # why the last attempt failed
     sa.UniqueConstraint("engine_id", "delivery_id"),
-    sa.Index("ix_deliveries_state", "state", "id"),
 )
 IS_WAITING = sa.text("state = 'waiting'")
+IS_DEAD = sa.text("state = 'dead'")
+WAS_PROCESSED = sa.text("processed_at IS NOT NULL")
 sa.Index(
     "ix_deliveries_waiting",
     deliveries.c.engine_id,
     deliveries.c.due_at,
     sqlite_where=IS_WAITING,
     postgresql_where=IS_WAITING,
+)
+sa.Index(
+    "ix_deliveries_dead",
+    deliveries.c.engine_id,
+    deliveries.c.id,
+    sqlite_where=IS_DEAD,
+    postgresql_where=IS_DEAD,
+)
+sa.Index(
+    "ix_deliveries_processed",
+    deliveries.c.processed_at,
+    sqlite_where=WAS_PROCESSED,
+    postgresql_where=WAS_PROCESSED,
 )
 
 leases = sa.Table(  # the fencing token of whoever runs the feeds, checked in each ingest transaction

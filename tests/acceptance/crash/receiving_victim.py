@@ -5,25 +5,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
 import signal
-import socket
 import sys
-import threading
 from typing import Any, ClassVar
 
-import uvicorn
-from starlette.applications import Starlette
 from tests.acceptance.crash.victim import arm, die_with_parent
 
-from runlink.application.settings import EngineSettings, Secret, Settings, WebhookSettings
+from runlink.application.settings import EngineSettings, Secret, ServerSettings, Settings, WebhookSettings
 from runlink.bootstrap import Runlink, open_settings_store, utc_now
-from runlink.daemon import Daemon
 from runlink.hosting import PluginHost
-from runlink.http.hooks import Hooks
 from runlink.spi import Delivery, EngineInfo, ExecutionStatus, Observation, Receipt, Receives, hookimpl
 
 ENGINE = EngineSettings(
@@ -66,33 +59,24 @@ def serve(order: dict[str, Any]) -> None:
     """Takes deliveries and works them off until SIGTERM."""
     logging.basicConfig(filename=order["log"], level=logging.INFO, format="%(process)d %(name)s %(message)s")
     os.environ["HOOK_TOKEN"] = "token"
-    settings = Settings(store_url=order["store"], engines={"pushed": ENGINE})
+    server = ServerSettings(listen=f"127.0.0.1:{order['port']}")
+    settings = Settings(store_url=order["store"], engines={"pushed": ENGINE}, server=server)
     plugins = PluginHost.load(extra=[("pushed", Plugin())], environ={"RUNLINK_DISABLE_PLUGIN_AUTOLOAD": "1"})
     runlink = Runlink(settings, plugins, open_settings_store(settings), utc_now)
     with runlink.lease() as fence:
-        registered = runlink.register()
-        doors = runlink.doors(registered)
-        feeds, relay = runlink.feeds(registered, fence), runlink.relay(fence)
-        every_s = {"relay": 0.1, "quiet": 0.1, "health": 0.1}
-        daemon = Daemon(
-            runlink.store, settings, registered.rules, feeds, relay, now=utc_now, fence=fence, every_s=every_s
-        )
-        hooks = Hooks(runlink.store, lambda: doors, now=utc_now, stored=daemon.deliver_now)
-        listening = socket.create_server(("127.0.0.1", order["port"]))
-        config = uvicorn.Config(Starlette(routes=hooks.routes()), log_config=None, lifespan="off")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
+        daemon = runlink.daemon(runlink.register(), fence, every_s={"relay": 0.1, "quiet": 0.1, "health": 0.1})
+        listening = runlink.server(daemon)
+        assert listening is not None
 
         def stop(*_: Any) -> None:
-            server.should_exit = True
+            listening.stop()
             daemon.stop()
 
         signal.signal(signal.SIGTERM, stop)
-        thread.start()
         if order.get("kill"):
             arm(order["kill"], order["log"])
         daemon.run()
-        thread.join(5)
+        listening.join(5)
     runlink.close()
 
 

@@ -4,6 +4,7 @@ import json
 import threading
 from datetime import timedelta
 
+import msgspec
 import pytest
 from tests.engines.puppets import START, S, Shelf, World, puppet, seen, turns, until
 
@@ -78,7 +79,7 @@ def test_what_a_delivery_tells_is_taken_in_at_once_by_a_running_daemon(world):
     row = DeliveryRow(new_id(), poll.engine.id, None, START, "/hooks/ci", [], b'{"1": "PROCESSING"}', False)
     world.store.write(lambda uow: uow.deliveries.add([row]), actor="http", urgent=True)
     daemon.deliver_now("ci")
-    until(lambda: world.statuses() == {"1": "PROCESSING"}, within_s=1.5)
+    until(lambda: world.statuses() == {"1": "PROCESSING"}, within_s=20)  # a poll would come after 30
     with world.store.reading() as uow:
         assert [one["state"] for one in uow.deliveries.list()] == ["done"]
     assert world.stop() < 5
@@ -142,6 +143,24 @@ def test_one_that_is_not_understood_is_dead_with_its_reason_and_the_others_go_on
     ci.later(86400)
     ci.take()
     assert ci.states() == ["dead", "done"]
+    tally = ci.feed.health.tally(ci.poll.engine.id, ci.feed.kind)
+    assert (tally.feed, tally.fates) == ("receive", {"dead": 1, "done": 1})
+    assert {name: count for name, count in tally.results.items() if count} == {"new": 1}
+
+
+@pytest.mark.parametrize("decode", [json.loads, msgspec.json.decode])
+def test_one_that_is_nested_too_deep_is_dead_and_the_others_go_on(pushed, world, decode):
+    def receive(self, delivery):
+        decode(delivery.body)
+        return told(self, delivery)
+
+    ci = pushed(puppet(poll_nothing, receive=receive, authentication="bearer"))
+    ci.push(b"[" * 100_000 + b"]" * 100_000)
+    ci.push({"1": "PROCESSING"})
+    ci.take()
+    assert ci.states() == ["dead", "done"]
+    assert ci.deliveries()[0]["reason"] == "it is nested too deep to be read"
+    assert world.statuses() == {"1": "PROCESSING"}
 
 
 def test_one_that_meets_an_engine_out_of_reach_waits_longer_each_time_and_is_dead_in_the_end(pushed, world):

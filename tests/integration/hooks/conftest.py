@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import hmac
-import socket
-import threading
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 
 from runlink.application.registry import register
-from runlink.application.settings import EngineSettings, Secret, Settings, WebhookSettings
+from runlink.application.settings import EngineSettings, Secret, ServerSettings, Settings, WebhookSettings
 from runlink.hosting.authentication import Authenticator, Door
+from runlink.http import HttpServer, Service, create_app
 from runlink.http.hooks import Hooks
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -56,27 +52,19 @@ class Site:
         self._hooks = Hooks(
             store, lambda: self.doors, now=lambda: self.now, stored=self.told.append, body_s=body_s, store_s=store_s
         )
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        config = uvicorn.Config(Starlette(routes=self._hooks.routes()), log_config=None, lifespan="off")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20)
-
-    def _run(self):
-        asyncio.run(self._serve())
-
-    async def _serve(self):
-        await self._server.serve(sockets=[self.socket])
-        await self._hooks.close()
+        server = ServerSettings(listen="127.0.0.1:0")
+        self.server = HttpServer(server)
+        service = Service(store=store, settings=server, now=lambda: self.now, arrivals=self._hooks.arrivals.collect)
+        more = lambda _endpoints, _threads: self._hooks.routes()  # noqa: E731
+        self.server.start(create_app(service, more=more, on_hub=self.server.on_hub))
+        self.url = self.server.url.rstrip("/")
+        self.port = int(self.url.rpartition(":")[2])
+        self.client = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
 
     def stop(self):
         self.client.close()
-        self._server.should_exit = True
-        self._thread.join(10)
-        assert not self._thread.is_alive()
-        self.socket.close()
+        self.server.stop()
+        assert self.server.join(10)
 
     def post(self, scheme, body=b"{}", *, path="", secret="OLD", **headers):
         sent = {**self.proof(scheme, body, secret), **headers}

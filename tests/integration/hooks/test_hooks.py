@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
 from tests.engines.puppets import until
 
 from runlink.store import tables
@@ -158,6 +159,28 @@ def test_packed_bodies_are_unpacked_and_bombs_are_not(site):
     assert len(site.rows()) == 2
 
 
+def test_what_was_answered_is_measured_by_engines_that_are_there(site):
+    site.post("bearer", b"{}", **{"webhook-id": "1"})
+    site.post("bearer", b"{}", **{"webhook-id": "1"})
+    site.post("bearer", b"{}", secret="a guess")
+    site.client.post("/hooks/nobody-by-this-name", content=b"")
+    families = {f.name: f for f in text_string_to_metric_families(site.client.get("/metrics").text)}
+    received = {tuple(s.labels.values()): s.value for s in families["runlink_deliveries_received"].samples}
+    assert received == {
+        ("bearer", "accepted"): 1, ("bearer", "duplicate"): 1, ("bearer", "unauthenticated"): 1, ("", "not-found"): 1,
+    }  # fmt: skip
+    samples = families["runlink_delivery_duration_seconds"].samples
+    buckets = [s.value for s in samples if s.name.endswith("_bucket")]
+    assert buckets == sorted(buckets)
+    assert buckets[-1] == 2 == next(s.value for s in samples if s.name.endswith("_count"))
+    assert next(s.value for s in samples if s.name.endswith("_sum")) > 0
+    held = {tuple(s.labels.values()): s.value for s in families["runlink_deliveries"].samples}
+    assert held == {("bearer", "waiting"): 1}
+    site.now += timedelta(seconds=90)
+    families = {f.name: f for f in text_string_to_metric_families(site.client.get("/metrics").text)}
+    assert families["runlink_deliveries_overdue_seconds"].samples[0].value == 90
+
+
 def test_many_at_once_share_transactions_and_each_is_there_once(site):
     commits = []
 
@@ -199,7 +222,7 @@ def raw(site, *parts, wait=None):
 
 
 def head(site, scheme="bearer", body=b"", **more):
-    lines = {**site.proof(scheme, body), "Host": "x", **more}
+    lines = {**site.proof(scheme, body), "Host": "127.0.0.1", **more}
     text = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
     return f"POST /hooks/{scheme} HTTP/1.1\r\n{text}\r\n".encode()
 
@@ -251,7 +274,7 @@ def test_a_body_that_is_broken_off_is_not_stored(site):
 )  # fmt: skip
 def test_tricks_with_the_path_lead_nowhere(site, path):
     authorization = site.proof("bearer", b"")["Authorization"]
-    request = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\n"
+    request = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\nContent-Length: 0\r\n"
     answer = raw(site, (request + "Connection: close\r\n\r\n").encode())
     assert answer.split(b" ")[1] in (b"404", b"400", b"307")
     assert site.rows() == []
@@ -265,7 +288,8 @@ def test_tricks_with_the_path_lead_nowhere(site, path):
 )  # fmt: skip
 @pytest.mark.parametrize("scheme", ["bearer", "basic"])
 def test_malformed_requests_get_a_clear_answer(site, scheme, lines):
-    answer = raw(site, f"POST /hooks/{scheme} HTTP/1.1\r\nHost: x\r\n".encode() + lines + b"Connection: close\r\n\r\n")
+    start = f"POST /hooks/{scheme} HTTP/1.1\r\nHost: 127.0.0.1\r\n".encode()
+    answer = raw(site, start + lines + b"Connection: close\r\n\r\n")
     assert answer.split(b" ")[1] in (b"400", b"401")
     assert site.rows() == []
 

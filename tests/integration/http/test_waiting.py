@@ -5,33 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from urllib.parse import quote
 
-import pytest
 from tests.integration.http.conftest import problem
 
-from runlink.application.ports import DeliveryRow, Quarantined
+from runlink.application.ports import Quarantined
 from runlink.domain import OrchestrationInstance, Run, new_id
 
 API = "/api/v1"
-
-
-@pytest.fixture
-def deliveries(store, record, t0):
-    """Three of one engine: done, dead, and one that waits; in order of arrival."""
-    rows = [
-        DeliveryRow(
-            id=new_id(), engine_id=record.engine.id, delivery_id=name, received_at=t0, path="/hooks/ci",
-            headers=[("x-event", "build")], body=body, signed=True,
-        )
-        for name, body in (("a", b'{"n": 1}'), ("b", b"\xff{"), (None, b""))
-    ]  # fmt: skip
-
-    def work(uow):
-        uow.deliveries.add(rows)
-        uow.deliveries.done([rows[0].id], t0)
-        uow.deliveries.failed(rows[1].id, "it is no JSON", t0, None)
-
-    store.write(work, actor="test")
-    return rows
 
 
 def test_deliveries_are_listed_newest_first_and_shown_with_their_body(served, deliveries):

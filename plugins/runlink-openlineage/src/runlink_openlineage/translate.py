@@ -27,7 +27,8 @@ STATUSES: Final[Mapping[str, ExecutionStatus]] = {
 }
 """OTHER tells no state: it makes an unknown run known, and moves no other."""
 _ORDERED: Final = frozenset({"START", "COMPLETE", "FAIL", "ABORT"})
-"""Events whose time orders them. A START after an end begins the run again (Airflow's clear, where the id stays)."""
+"""Events whose time orders them. A START after an end begins the run again, where its producer keeps the id (Airflow
+gives a new one after a clear)."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_TEXT: Final = 4000
 _MOST_TRIES: Final = 10_000

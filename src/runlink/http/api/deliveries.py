@@ -53,7 +53,7 @@ OPERATIONS = (
         summary="What engines pushed, newest first",
         handler=_list,
         parameters=(
-            filter_by("engine", schemas.TEXT, "Only those of the engine of this name."),
+            filter_by("engine", schemas.NAME, "Only those of the engine of this name."),
             filter_by("state", schemas.DELIVERY_STATE, "Only those that wait, are done, or are dead."),
             CURSOR,
             LIMIT,

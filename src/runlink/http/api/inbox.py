@@ -23,8 +23,8 @@ _FEWER: Final = Parameter(
     default=50,
 )
 _WHOSE: Final = (
-    filter_by("engine", schemas.TEXT, "Only instances of the engine of this name, also as suggestions."),
-    filter_by("automation", schemas.TEXT, "Only Runs of the automation of this name, also as suggestions."),
+    filter_by("engine", schemas.NAME, "Only instances of the engine of this name, also as suggestions."),
+    filter_by("automation", schemas.NAME, "Only Runs of the automation of this name, also as suggestions."),
     filter_by("since", schemas.TIME, "Only what began or was made at this time or later."),
 )
 
@@ -92,7 +92,7 @@ OPERATIONS = (
         summary="What engines told and could not be taken in, latest first",
         handler=_quarantine,
         parameters=(
-            filter_by("engine", schemas.TEXT, "Only what the engine of this name told."),
+            filter_by("engine", schemas.NAME, "Only what the engine of this name told."),
             CURSOR,
             LIMIT,
         ),

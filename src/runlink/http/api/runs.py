@@ -91,10 +91,10 @@ OPERATIONS = (
         row=schemas.LISTED_RUN,
         shown=_add_trails,
         filters=(
-            filter_by("automation", schemas.TEXT, "Only those of the automation of this name."),
+            filter_by("automation", schemas.NAME, "Only those of the automation of this name."),
             filter_by("automation_id", schemas.ID, "Only those of this automation."),
             filter_by("status", schemas.STATUS, "Only those with this status."),
-            filter_by("correlation_id", schemas.TEXT, "Only those with this correlation id."),
+            filter_by("correlation_id", schemas.NAME, "Only those with this correlation id."),
             filter_by("search", schemas.line(200, "Text"), "Only those whose correlation id or reason holds this."),
         ),
     ),
