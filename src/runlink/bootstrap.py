@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from runlink import config
 from runlink.application.plan import Pace
 from runlink.application.problems import suggestion
-from runlink.application.registry import Registered, register
+from runlink.application.registry import Registered, register, registering
 from runlink.application.rules import Rules
 from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, KeyHook, Settings
 from runlink.config import ConfigError
@@ -87,14 +87,7 @@ def plugin_rows(plugins: PluginHost) -> list[dict[str, Any]]:
 def check_engines(settings: Settings, plugins: PluginHost) -> None:
     """Raises ConfigError with every engine whose type nobody brings or whose keys its plugin does not accept, and every
     link rule that asks a plugin which cannot answer."""
-    problems: list[str] = []
-    for engine in settings.engines.values():
-        try:
-            adapter_class = plugins.adapter_class(engine.type)
-        except UnknownEngineType as error:
-            problems.append(f"engines.{engine.name}.type: {error}")
-            continue
-        problems.extend(check_options(adapter_class, engine))
+    problems = [line for engine in settings.engines.values() for line in _problems_of(engine, plugins)]
     linkers = plugins.linkers
     for index, rule in enumerate(settings.links):
         for way in rule.keys:
@@ -103,6 +96,20 @@ def check_engines(settings: Settings, plugins: PluginHost) -> None:
                 problems.append(f"links[{index}].run_key: no plugin {way.plugin!r} has the hook runlink_link{near}")
     if problems:
         raise ConfigError(problems, str(settings.path or "the configuration"))
+
+
+def check_engine(engine: EngineSettings, plugins: PluginHost) -> None:
+    """The same for one engine, whatever the others are like."""
+    if problems := _problems_of(engine, plugins):
+        raise ConfigError(problems, "the configuration")
+
+
+def _problems_of(engine: EngineSettings, plugins: PluginHost) -> list[str]:
+    try:
+        adapter_class = plugins.adapter_class(engine.type)
+    except UnknownEngineType as error:
+        return [f"engines.{engine.name}.type: {error}"]
+    return check_options(adapter_class, engine)
 
 
 def open_settings_store(settings: Settings, *, migrate: bool = True) -> SqlStore:
@@ -133,19 +140,10 @@ def empty_store(folder: Path) -> SqlStore:
     return open_store(f"sqlite:///{folder / 'empty.db'}")
 
 
-class _NotKept(Exception):  # takes a transaction back
-    """Nothing went wrong; nothing is to be kept."""
-
-
 def preview(settings: Settings, store: SqlStore) -> tuple[str, ...]:
     """What registering these settings would change in the store, a line each. Raises ValidationError as it would."""
-    changes: tuple[str, ...] = ()
-    try:
-        with store.unit_of_work("config") as uow:
-            changes = register(uow, settings).changes
-            raise _NotKept
-    except _NotKept:
-        return changes
+    with store.reading() as uow:
+        return tuple(registering(uow, settings).changes)
 
 
 @dataclass
@@ -315,6 +313,7 @@ class Runlink:
             now=self.now,
             rules=lambda: daemon.rules,
             feeds=daemon.health_rows,
+            budgets=daemon.budgets,
             plugins=self.plugin_rows,
             tallies=daemon.tallies,
             arrivals=hooks.arrivals.collect,

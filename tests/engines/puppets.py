@@ -192,7 +192,7 @@ class World:
             return uow.outbox.after(0, 10_000)
 
 
-def until(condition: Callable[[], Any], what: str = "it", within_s: float = 15.0) -> Any:
+def until(condition: Callable[[], Any], what: str = "it", within_s: float = 60.0) -> Any:
     """Waits for a condition, looking again and again; gives its value."""
     deadline, tick = time.monotonic() + within_s, threading.Event()
     while not (value := condition()):

@@ -20,6 +20,7 @@ import runlink.testing
 from runlink.bootstrap import Runlink
 from runlink.spi import Delivery
 from runlink.testing import Reply
+from runlink_buildbot import BuildbotAdapter
 
 pytestmark = pytest.mark.engine
 
@@ -169,6 +170,17 @@ def test_a_deleted_instance_is_gone_and_the_others_are_not(engine, make_host):
     (page,) = host.adapter.refetch(["buildrequest:99999@1795445389", known])
     assert page.gone == ("buildrequest:99999@1795445389",)
     assert [each.external_id for each in page.observations] == [known]
+
+
+def test_a_recording_makes_the_same_tables(engine, tmp_path):
+    settings = runlink.testing.EngineSettings(name="ci", type="buildbot", url=engine.url)
+    since = datetime.now(UTC) - timedelta(hours=1)
+    live = runlink.testing.record(BuildbotAdapter, settings, tmp_path / "recording", since=since)
+    assert live.error is None
+    assert live.instances == len(engine.results())
+    again = runlink.testing.replay(BuildbotAdapter, tmp_path / "recording")
+    assert again.is_same, (again.differences, again.missing, again.unused)
+    assert again.tables == live.tables
 
 
 # --- pushes, and the stream under `runlink serve` ---------------------------------------------------------------------

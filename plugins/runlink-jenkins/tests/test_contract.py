@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from fake_jenkins import FREESTYLE_BUILD, Build, FakeJenkins
 
 from runlink.spi import ExecutionStatus
-from runlink.testing import AdapterContract, Reply, Request, ScriptedEngine, ScriptedRun
+from runlink.testing import AdapterContract, EngineSettings, Reply, Request, ScriptedEngine, ScriptedRun, record, replay
 from runlink_jenkins import JenkinsAdapter
 from runlink_jenkins.translate import RESULTS, BuildId
 
@@ -40,6 +42,13 @@ class ScriptedJenkins(ScriptedEngine):
             self._follow()
         path = request.target
         return Reply(*self._jenkins.handle(request.method, path, request.headers, request.body))
+
+    def delivery(self, run: ScriptedRun) -> tuple[dict[str, str], bytes]:
+        """As the Notification plugin posts it."""
+        folders = "/".join(f"job/{quote(name)}" for name in run.workflow.split("/"))
+        build = {"number": run.number, "phase": "COMPLETED" if run.status.is_ended else "STARTED", "status": run.native}
+        told = {"name": run.workflow.rpartition("/")[2], "url": f"{folders}/", "build": build}
+        return {"Content-Type": "application/json"}, json.dumps(told).encode()
 
     def _follow(self) -> None:
         self._at = (self.epoch, self.change)
@@ -95,3 +104,42 @@ class TestJenkins(AdapterContract):
         "test_ten_thousand_runs_in_bounded_memory": "of a job met for the first time 100 builds are looked at by "
         "design; `make bench ARGS=backfill_memory` measures 200,000"
     }
+
+
+# --- recordings ---------------------------------------------------------------------------------------------------
+
+TOKEN = "t0ken-of-jenkins"
+
+
+def test_what_is_recorded_makes_the_same_tables(tmp_path):
+    with ScriptedJenkins() as jenkins:
+        for number in range(130):  # `builds` ends at 100: more are asked for by range
+            run = jenkins.start()
+            jenkins.advance(1)
+            if number % 7:
+                jenkins.end(run, ExecutionStatus.FAILED if number % 3 else ExecutionStatus.COMPLETED)
+        settings = EngineSettings(name="ci", type="jenkins", url=jenkins.url, options={"user": "rob", "token": TOKEN})
+        since = jenkins.now - timedelta(days=1)
+        live = record(JenkinsAdapter, settings, tmp_path / "one", since=since, now=lambda: jenkins.now)
+        assert live.error is None
+        assert live.instances == 130
+        assert live.requests == jenkins.requests
+    again = replay(JenkinsAdapter, tmp_path / "one")
+    assert again.is_same, again.differences
+    assert again.tables == live.tables
+    assert not [path for path in (tmp_path / "one").iterdir() if TOKEN in path.read_text()]
+
+
+def test_a_password_and_the_crumb_it_takes_are_recorded_too(tmp_path):
+    with ScriptedJenkins() as jenkins:
+        jenkins._jenkins.user, jenkins._jenkins.token, jenkins._jenkins.is_token = "rob", TOKEN, False
+        jenkins._jenkins.longest_url = 130  # so that trees are POSTed, which takes a crumb
+        jenkins.end(jenkins.start())
+        settings = EngineSettings(name="ci", type="jenkins", url=jenkins.url, options={"user": "rob", "token": TOKEN})
+        live = record(JenkinsAdapter, settings, tmp_path / "one", since=jenkins.now - timedelta(days=1))
+        assert (live.error, live.instances) == (None, 1)
+    assert replay(JenkinsAdapter, tmp_path / "one").is_same
+    told = "".join(path.read_text() for path in (tmp_path / "one").iterdir())
+    assert "crumbIssuer" in told
+    assert "Basic" not in told
+    assert "dummy-crumb" not in told

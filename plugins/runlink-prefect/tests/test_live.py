@@ -35,12 +35,14 @@ url = "{url}"
 poll_interval_s = 1
 max_requests_per_minute = 3000
 
+[automations.orders]
+quiet_s = 2
+
 [[links]]
 engine = "flows"
 automation = "orders"
 run_key = "parameters.run_id"
 create_run = true
-quiet_s = 2
 
 [[links]]
 engine = "flows"

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from runlink.application.claims import claims_of
 from runlink.application.ports import UnitOfWork
-from runlink.application.rules import Rules
+from runlink.application.rules import Asked, Rules
 from runlink.application.suggest import Candidate, places, rule_for, score
 
 SUGGESTIONS: Final = 3
@@ -86,6 +87,19 @@ def runs_without_instance(
     if rows:
         _suggest_instances(uow, rules, rows, engine)
     return rows
+
+
+def rule_of_file(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID) -> str | None:
+    """The name of the rule in force that finds this Run by a key; None when none does."""
+    run, tracked = uow.runs.get(run_id), uow.ledger.tracked([instance_id]).get(instance_id)
+    if run is None or tracked is None:
+        return None
+    instance = tracked.instance
+    asked = Asked(instance, uow.ledger.engines([instance.engine_id])[instance.engine_id])
+    for claim in claims_of(rules, [asked]).keys:
+        if claim.automation_id == run.automation_id and not {str(run.id), run.correlation_id}.isdisjoint(claim.keys):
+            return claim.ready.rule.name
+    return None
 
 
 def made_by(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID) -> str | None:

@@ -15,12 +15,21 @@ from uuid import UUID
 import msgspec
 
 from runlink.application.decide import Read, Verdict, decide
+from runlink.application.follow import follow_items
 from runlink.application.intake import MAX_CURSOR_BYTES, Intake, PageRefused, Told, check
 from runlink.application.link import Linking
 from runlink.application.ports import AttemptRow, Known, ObservationRow, StepRow, Tracked, UnitOfWork
 from runlink.application.rollup import roll_up
 from runlink.application.rules import Rules
-from runlink.application.telling import attempt_rows, facts_of, facts_told, step_row, steps_state, with_known
+from runlink.application.telling import (
+    attempt_rows,
+    facts_of,
+    facts_told,
+    step_row,
+    steps_state,
+    steps_told,
+    with_known,
+)
 from runlink.domain import DomainEvent, Engine, OrchestrationInstance
 from runlink.spi import Observation, Page
 
@@ -84,6 +93,7 @@ class _Plan:
     observations: list[ObservationRow] = field(default_factory=list)
     events: list[DomainEvent] = field(default_factory=list)
     retold: list[UUID] = field(default_factory=list)  # what rules read of an instance beside its steps has changed
+    told: dict[UUID, list[StepRow]] = field(default_factory=dict)  # all steps of observations, where link rules look
 
 
 def ingest(
@@ -160,9 +170,14 @@ class _Ingest:
         tracked = Tracked(instance, told.digest, steps_state=steps_state(o))
         plan.new.append(tracked)
         plan.new_attempts.extend(attempt_rows(tracked, o))
+        text = told.text
         if isinstance(o.steps, tuple):
-            plan.steps.extend(step_row(instance.id, step) for step in o.steps)
-        plan.observations.append(self._line(tracked, told.digest, told.text.decode()))
+            steps = [step_row(instance.id, step) for step in o.steps]
+            plan.steps.extend(steps)
+            if self._rules.reads_steps:
+                plan.told[instance.id] = steps
+            text = b'%s,"steps":%s}' % (text[:-1], _json.encode(steps_told(steps)))
+        plan.observations.append(self._line(tracked, told.digest, text.decode()))
         plan.events.extend(instance.pull_events())
         self._outcome.new += 1
         self._outcome.moved += 1
@@ -203,7 +218,9 @@ class _Ingest:
         if not o.complete and instance.workflow is not None:  # a part of it may not know what it is a part of
             del facts["workflow"]
         instance.observe(o.status, at=self._now, attempt=attempt, **facts)
-        told_steps = (step_row(instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ()))
+        told_steps = [step_row(instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ())]
+        if isinstance(o.steps, tuple) and self._rules.reads_steps:
+            plan.told[instance.id] = told_steps
         steps = [
             row for row in told_steps if step_digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest
         ]
@@ -226,7 +243,7 @@ class _Ingest:
         if not changes.keys().isdisjoint(_READ_BY_RULES):
             plan.retold.append(instance.id)
         if steps:
-            changes["steps"] = len(steps)
+            changes["steps"] = steps_told(steps)
         plan.observations.append(self._line(tracked, digest, _json.encode(changes).decode()))
         plan.events.extend(instance.pull_events())
         self._outcome.changed += 1
@@ -307,7 +324,8 @@ class _Ingest:
         )
         for before, after in replaced:
             self._replace(before, after, linking)
-        self._outcome.linked += linking.link([t.instance for t in plan.new], [t.instance for t in plan.changed])
+        new, changed = ([tracked.instance for tracked in rows] for rows in (plan.new, plan.changed))
+        self._outcome.linked += linking.link(new, changed, plan.told)
         if replaced:
             heirs = ledger.tracked([after for _, after in replaced])
             linking.hand_down([tracked.instance for tracked in heirs.values()])
@@ -318,10 +336,6 @@ class _Ingest:
         self._outcome.runs_changed += roll_up(self._uow, self._rules, linking.touched, self._now)
 
     def _follow(self, plan: _Plan, replaced: Sequence[UUID] = (), events: Sequence[DomainEvent] = ()) -> None:
-        if not self._rules.items:
-            return
-        from runlink.application.items import follow_items  # a megabyte that is needed where there are such rules
-
         follow_items(
             self._uow,
             self._rules,

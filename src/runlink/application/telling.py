@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -14,6 +14,9 @@ from runlink.application.ports import AttemptRow, StepRow, Tracked
 from runlink.domain import OrchestrationInstance
 from runlink.spi import Observation, Step, Unknown
 
+MAX_STEPS_TOLD: Final = 200
+"""Steps that one line of the history tells of one by one; of more that changed at once it keeps how many."""
+_MAX_MESSAGE_CHARS: Final = 500
 _json = msgspec.json.Encoder(order="deterministic")
 
 
@@ -45,6 +48,26 @@ _FACTS = (
 def facts_of(instance: OrchestrationInstance) -> dict[str, Any]:
     """What the history compares."""
     return {name: getattr(instance, name) for name in _FACTS}
+
+
+def steps_told(rows: Sequence[StepRow]) -> list[dict[str, Any]] | int:
+    """What the history keeps of steps that were told: how each is, without inputs and outputs, or how many they are."""
+    if len(rows) > MAX_STEPS_TOLD:
+        return len(rows)
+    return [_step_told(row) for row in rows]
+
+
+def _step_told(row: StepRow) -> dict[str, Any]:
+    told = {
+        "external_id": row.external_id,
+        "attempt": row.attempt,
+        "status": row.status.value,
+        "native_status": row.native_status,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+        "message": row.message and row.message[:_MAX_MESSAGE_CHARS],
+    }
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def steps_state(o: Observation) -> str | None:

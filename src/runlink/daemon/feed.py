@@ -20,6 +20,7 @@ from runlink.daemon.push import Push
 from runlink.daemon.turn import Source, Turn, poll_turn
 from runlink.domain import Engine
 from runlink.hosting import AdapterFault, HostedAdapter
+from runlink.hosting.guard import Budget
 from runlink.spi import AdapterError, EngineInfo
 from runlink.store.feed_health import FeedHealthRow
 
@@ -95,6 +96,12 @@ class EngineFeed:
         self._closed = False
         self._expired = False
         self._steps_due = 0.0
+
+    @property
+    def budget(self) -> Budget | None:
+        """What is left of the engine's request budget; None before its adapter was made."""
+        hosted = self._last_hosted
+        return None if hosted is None else hosted.guard.budget
 
     # --- a turn ------------------------------------------------------------------------------------------------
 
@@ -271,7 +278,7 @@ class EngineFeed:
             engine=self.engine,
             settings=self.settings,
             adapter=hosted.adapter,
-            rules=self.rules,
+            rules_now=lambda: self.rules,
             store=self._store,
             now=self._now,
             fence=self._fence,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
+from uuid import UUID
 
 from runlink.application.errors import FenceLost
 from runlink.application.ingest import Tally
@@ -23,6 +24,7 @@ from runlink.daemon.receive import ReceiveFeed
 from runlink.daemon.relay import Relay
 from runlink.daemon.watch import WatchFeed
 from runlink.daemon.workers import Workers
+from runlink.hosting.guard import Budget
 from runlink.store import SqlStore, outage
 from runlink.store.feed_health import FeedHealthRow
 
@@ -106,6 +108,12 @@ class Daemon:
         with self._condition:
             feeds = self._every_feed()
         return [feed.health.tally(feed.engine.id, feed.kind) for feed in feeds]
+
+    def budgets(self) -> dict[UUID, Budget | None]:
+        """What is left of each engine's request budget, by its id. May be called from any thread."""
+        with self._condition:
+            feeds = list(self.feeds.values())
+        return {feed.engine.id: feed.budget for feed in feeds}
 
     # --- the loop ----------------------------------------------------------------------------------------------
 

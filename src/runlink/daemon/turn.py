@@ -66,16 +66,21 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One engine as a turn needs it."""
+    """One engine as a turn needs it. `rules_now` gives the rules in force: a watch goes on while they change."""
 
     engine: Engine
     settings: EngineSettings
     adapter: Adapter
-    rules: Rules
+    rules_now: Callable[[], Rules]
     store: Store
     now: Callable[[], datetime]
     fence: int | None = None
     on_page: Callable[[Outcome], None] = field(default=lambda _outcome: None)
+
+    @property
+    def rules(self) -> Rules:
+        """The rules in force."""
+        return self.rules_now()
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """What `work` reads. Raises StoreTrouble."""

@@ -103,6 +103,20 @@ RUN: Final = obj(
         "instances": {**COUNT, "description": "How many instances count for it."},
     }
 )
+TRAIL: Final = obj(
+    {
+        "engine": TEXT,
+        "type": TEXT,
+        "status": {**STATUS, "description": "Of several instances the one that tells most: a failure before all."},
+        "instances": COUNT,
+    }
+)
+LISTED_RUN: Final = obj(
+    {
+        **RUN["properties"],
+        "trail": {"type": "array", "items": TRAIL, "description": "The engines it passed, in their order."},
+    }
+)
 BATCH_EXECUTION: Final = obj({**_ENTITY, **_LIFECYCLE, "run_id": ID, "batch_id": ID, "batch": TEXT, "items": COUNT})
 ITEM_EXECUTION: Final = obj(
     {
@@ -158,6 +172,10 @@ ENGINE: Final = obj(
         "product_version": MAYBE_TEXT,
         "feeds": {"type": "array", "items": FEED},
         "open": {**COUNT, "description": "How many of its instances have not ended."},
+        "budget": {
+            **nullable(obj({"left": COUNT, "per_minute": NUMBER})),
+            "description": "Requests that may be made at once now, and in a minute; null where nobody asks it now.",
+        },
     }
 )
 INSTANCE: Final = obj(

@@ -14,7 +14,7 @@ from runlink.domain import ExecutionStatus
 from runlink.spi import Step
 from runlink.store import mapping, tables
 from runlink.store.bulk import Bulk
-from runlink.store.selection import chosen
+from runlink.store.selection import chosen, locked
 from runlink.store.tables import OPEN_STATUSES
 
 _INSTANCE = tables.orchestration_instances
@@ -104,8 +104,8 @@ class InstanceLedger:
     def _tracked(self, where: sa.ColumnElement[bool], limit: int | None = None) -> list[Tracked]:
         query = mapping.INSTANCE.select().add_columns(*(_INSTANCE.c[name] for name in _BOOKKEEPING)).where(where)
         entity = len(mapping.INSTANCE.columns)
-        query = query.order_by(_INSTANCE.c.id).limit(limit).with_for_update(key_share=True)
-        rows = self._connection.execute(query)
+        query = query.order_by(_INSTANCE.c.id).limit(limit)
+        rows = self._connection.execute(locked(self._connection, query))
         return [Tracked(mapping.INSTANCE.from_row(row[:entity]), *row[entity:]) for row in rows]
 
     def open_instances(self, engine_id: UUID) -> list[str]:

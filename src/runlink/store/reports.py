@@ -14,6 +14,7 @@ from runlink.store.inbox_reports import InboxReports
 from runlink.store.item_reports import ItemReports
 from runlink.store.selection import chosen
 from runlink.store.status_reports import StatusReports
+from runlink.store.trail_reports import TrailReports
 from runlink.store.work_reports import WorkReports
 
 _INSTANCE = tables.orchestration_instances
@@ -22,7 +23,7 @@ _RUN = tables.runs
 _LINK = tables.run_orchestrations
 
 
-class Reports(WorkReports, ItemReports, StatusReports, InboxReports):
+class Reports(WorkReports, ItemReports, StatusReports, InboxReports, TrailReports):
     """Listings within a unit of work. Each gives plain dicts, times aware, ids as UUID."""
 
     def __init__(self, connection: sa.Connection) -> None:

@@ -12,22 +12,32 @@ Every promise of the interface, against an engine whose life the kit plays throu
     class TestAcme(runlink.testing.AdapterContract):
         adapter = AcmeAdapter
         engine = AcmeEngine   # a runlink.testing.ScriptedEngine
+
+What `runlink record` wrote, as a fixture:
+
+    assert runlink.testing.replay(AcmeAdapter, "tests/recordings/one-sync").is_same
 """
 
+from runlink.application.settings import EngineSettings
 from runlink.testing.adapters import build, close, requests_made
 from runlink.testing.contract import AdapterContract, PromiseBroken, promise, promises
 from runlink.testing.engine import ReceivedRequest, RecordedEngine, Reply, serve_exchanges
 from runlink.testing.host import Crash, Host
+from runlink.testing.recording import Recorded, RecordingError, Replayed, record, replay
 from runlink.testing.scripted import FEATURES, Request, ScriptedEngine, ScriptedRun, ScriptedStep, ScriptedTry
 
 __all__ = [
     "FEATURES",
     "AdapterContract",
     "Crash",
+    "EngineSettings",
     "Host",
     "PromiseBroken",
     "ReceivedRequest",
+    "Recorded",
     "RecordedEngine",
+    "RecordingError",
+    "Replayed",
     "Reply",
     "Request",
     "ScriptedEngine",
@@ -38,6 +48,8 @@ __all__ = [
     "close",
     "promise",
     "promises",
+    "record",
+    "replay",
     "requests_made",
     "serve_exchanges",
 ]

@@ -196,7 +196,7 @@ class _Replay:
             if not answers:
                 return 404, {"Content-Type": "text/plain"}, f"no exchange was recorded for {method} {path}".encode()
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        return int(answer.get("status", 200)), _headers(answer.get("headers")), _body(answer)
+        return int(answer.get("status", 200)), dict(headers_of(answer.get("headers"))), body_of(answer)
 
 
 def _flat(exchanges: Any) -> Iterable[Mapping[str, Any]]:
@@ -216,12 +216,14 @@ def _path_of(url: str) -> str:
     return "/" + url.split("://", 1)[-1].partition("/")[2]
 
 
-def _headers(recorded: Any) -> dict[str, str]:
+def headers_of(recorded: Any) -> list[tuple[str, str]]:
+    """The recorded headers as pairs."""
     pairs = recorded.items() if isinstance(recorded, Mapping) else recorded or ()
-    return {str(k): str(v) for k, v in pairs}
+    return [(str(k), str(v)) for k, v in pairs]
 
 
-def _body(answer: Mapping[str, Any]) -> bytes:
+def body_of(answer: Mapping[str, Any]) -> bytes:
+    """The body that a recorded answer stands for."""
     if "body_base64" in answer:
         return base64.b64decode(answer["body_base64"])
     if "json" in answer:

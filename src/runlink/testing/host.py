@@ -5,6 +5,7 @@ The contract comes here, and plugin tests that tell a story of several turns.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import tempfile
@@ -14,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from uuid import UUID
 
 from runlink.application.ingest import Outcome, Read, ingest
 from runlink.application.rules import Rules
@@ -21,6 +23,8 @@ from runlink.application.settings import EngineSettings
 from runlink.daemon.turn import Source, Turn, poll_turn, watch_turn
 from runlink.domain import Engine, ExecutionStatus
 from runlink.hosting.hosted import HostedAdapter, build_adapter
+from runlink.hosting.secrets import Redactor
+from runlink.hosting.wire import Wire
 from runlink.spi import Adapter, EngineInfo, Observation, Page
 from runlink.store import open_store
 
@@ -29,7 +33,7 @@ FACTS: Final = (
     "labels", "parent_external_id", "instance_metadata",
 )  # fmt: skip
 _STEP: Final = ("external_id", "name", "attempt", "status", "native_status", "started_at", "finished_at")
-TURN_S: Final = 60.0
+TURN_S: Final = 300.0
 
 
 class Crash(Exception):
@@ -39,7 +43,8 @@ class Crash(Exception):
 class Host:
     """A context manager. Its clock is the engine's, `skew_s` behind, and moves a little at each look.
 
-    `engine_settings` are fields of EngineSettings (`request_timeout_s`, `max_requests_per_minute`, …).
+    `engine_settings` are fields of EngineSettings (`request_timeout_s`, `max_requests_per_minute`, …). `still`: the
+    adapter sees one time always. `wire` as in `build_adapter`.
     """
 
     def __init__(
@@ -52,9 +57,12 @@ class Host:
         since: datetime | None = None,
         skew_s: float = 0.0,
         backfill: bool = False,
+        still: bool = False,
+        wire: Callable[[Redactor], Wire] | None = None,
         **engine_settings: Any,
     ) -> None:
-        fields = {"name": "test", "type": adapter_class.name, "max_requests_per_minute": 60_000, **engine_settings}
+        fields: dict[str, Any] = {"name": "test", "type": adapter_class.name, "max_requests_per_minute": 60_000}
+        fields |= {"poll_deadline_s": TURN_S, **engine_settings}
         self.adapter_class = adapter_class
         self.settings = EngineSettings(url=url, options=dict(config or {}), **fields)
         self._engine_now = now
@@ -62,6 +70,8 @@ class Host:
         self._looks = 0
         self._since = since if since is not None else now() - self._skew - timedelta(days=7)
         self._backfill = backfill
+        self._wire = wire
+        self._adapter_now = now if still else self.now
         self._folder = tempfile.TemporaryDirectory(prefix="runlink-test-")
         path = Path(self._folder.name) / "runlink.db"
         path.write_bytes(_empty_store())
@@ -92,21 +102,28 @@ class Host:
         self._looks += 1
         return self._engine_now() - self._skew + timedelta(microseconds=100 * self._looks)
 
-    def restart(self) -> None:
-        """A new process: another adapter, which knows nothing but the stored cursors."""
+    def restart(self, **engine_settings: Any) -> None:
+        """A new process: another adapter, which knows nothing but the stored cursors. Settings that are given are its
+        own from then on."""
         self.hosted.close()
+        self.settings = dataclasses.replace(self.settings, **engine_settings)
         self.hosted, self._checked = self._built(), False
 
     def _built(self) -> HostedAdapter:
         return build_adapter(
-            self.adapter_class, self.settings, now=self.now, since=self._since, backfill=self._backfill
+            self.adapter_class,
+            self.settings,
+            now=self._adapter_now,
+            since=self._since,
+            backfill=self._backfill,
+            wire=self._wire,
         )
 
     # --- feeds -------------------------------------------------------------------------------------------------------
 
     def check(self) -> EngineInfo:
         """As the feed does before a new adapter's first turn."""
-        self.hosted.guard.begin_turn(time.monotonic() + TURN_S)
+        self.hosted.guard.begin_turn(self._deadline())
         info: EngineInfo = self.adapter.check()
         behind_s = min(0.0, self.hosted.guard.skew_s or 0.0)
         if behind_s < -1.0:
@@ -121,7 +138,7 @@ class Host:
         """
         if not self._checked:
             self.check()
-        self.hosted.guard.begin_turn(time.monotonic() + TURN_S)
+        self.hosted.guard.begin_turn(self._deadline())
         stored = 0
 
         def page(_outcome: Outcome) -> None:
@@ -132,7 +149,10 @@ class Host:
 
         if crash_after == 0:
             raise Crash("before the first page")
-        return poll_turn(self._source(page), Turn(deadline=time.monotonic() + TURN_S))
+        return poll_turn(self._source(page), Turn(deadline=self._deadline()))
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self.settings.poll_deadline_s
 
     def watch(self, until: Callable[[], bool]) -> None:
         """Follows the stream until it ends, or `until` says so after a page. Raises what the adapter raises."""
@@ -165,7 +185,7 @@ class Host:
             engine=self.engine,
             settings=self.settings,
             adapter=self.adapter,
-            rules=Rules(()),
+            rules_now=lambda: Rules(()),
             store=self.store,
             now=self.now,
             on_page=on_page,
@@ -187,13 +207,15 @@ class Host:
         with self.store.reading() as uow:
             rows = uow.reports.instances(limit=1_000_000)
             steps = uow.reports.steps([row["id"] for row in rows])
+        parts: dict[UUID, list[tuple[Any, ...]]] = {}
+        for step in steps:
+            parts.setdefault(step["instance_id"], []).append(tuple(step[name] for name in _STEP))
         told: dict[str, dict[str, Any]] = {}
         for row in rows:
-            own = [tuple(step[name] for name in _STEP) for step in steps if step["instance_id"] == row["id"]]
             facts = {name: row[name] for name in FACTS}
             extra = {"attempt": row["attempt"], "vanished": row["vanished_at"] is not None}
             extra["status"] = ExecutionStatus(row["status"])
-            told[row["external_id"]] = {**facts, **extra, "steps": tuple(sorted(own, key=repr))}
+            told[row["external_id"]] = {**facts, **extra, "steps": tuple(sorted(parts.get(row["id"], ()), key=repr))}
         return told
 
     def attempts(self) -> dict[str, dict[int, dict[str, Any]]]:

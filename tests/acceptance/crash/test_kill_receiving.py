@@ -97,7 +97,7 @@ def killed(victim, url, folder, kills, chance):
     try:
         for _ in range(kills):
             ended, codes = victim.start({**order, "kill": a_kill(chance)})
-            assert ended.wait(20), "it did not die"
+            assert ended.wait(60), "it did not die"
             assert codes == [-signal.SIGKILL], (folder / "log.txt").read_text("utf-8")[-4000:]
         ended, codes = victim.start(order)
         before = len(sender.taken)
@@ -108,7 +108,7 @@ def killed(victim, url, folder, kills, chance):
     try:
         until(lambda: not waiting(store), "the end of the work", within_s=60)
         os.kill(victim.pid, signal.SIGTERM)
-        assert ended.wait(20)
+        assert ended.wait(60)
         assert codes == [0], (folder / "log.txt").read_text("utf-8")[-4000:]
         return sender, *stored(store)
     finally:
@@ -155,7 +155,7 @@ def test_what_was_answered_before_a_kill_needs_no_second_sending(victim, new_url
     sender = Sender(order["port"], threads=2)
     until(lambda: len(sender.taken) > 5)
     sender._stop.set()
-    assert ended.wait(20)
+    assert ended.wait(60)
     assert codes == [-signal.SIGKILL]
     sender.stop()
     ended, codes = victim.start(order)
@@ -165,7 +165,7 @@ def test_what_was_answered_before_a_kill_needs_no_second_sending(victim, new_url
         assert {row["external_id"] for row in uow.reports.instances(limit=100_000)} >= sender.taken
     store.close()
     os.kill(victim.pid, signal.SIGTERM)
-    assert ended.wait(20)
+    assert ended.wait(60)
 
 
 @pytest.mark.soak

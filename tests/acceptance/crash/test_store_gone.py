@@ -70,10 +70,10 @@ def outlived(victim, url, folder, seconds):
     with closing(open_store(url, migrate=False)) as store:
         until(lambda: not waiting(store), "the end of the work", within_s=60)
         with httpx.Client(base_url=f"http://127.0.0.1:{order['port']}", trust_env=False) as client:
-            until(lambda: client.get("/health/ready").status_code == 200, within_s=30)
+            until(lambda: client.get("/health/ready").status_code == 200, within_s=60)
         assert not ended.is_set(), (folder / "log.txt").read_text("utf-8")[-4000:]
         os.kill(victim.pid, signal.SIGTERM)
-        assert ended.wait(20)
+        assert ended.wait(60)
         assert codes == [0], (folder / "log.txt").read_text("utf-8")[-4000:]
         check(sender, *stored(store), 0)
     return during

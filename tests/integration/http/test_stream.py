@@ -232,11 +232,9 @@ def test_a_client_that_takes_nothing_is_cut_off(served, store, t0, listen, monke
 def test_a_stopping_server_lets_its_clients_go(serve):
     served = serve()
     listener = Listener(served.client("viewer"))
-    began = time.monotonic()
     served.server.stop()
-    assert served.server.join(5)
-    assert time.monotonic() - began < 5
-    assert listener.ended.wait(5)
+    assert served.server.join(10)
+    assert listener.ended.wait(10)
 
 
 def test_the_cookie_opens_the_stream_and_nothing_else_does(serve, tell):

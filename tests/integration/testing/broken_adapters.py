@@ -31,7 +31,12 @@ from runlink.spi import (
 from runlink.testing import ScriptedEngine, ScriptedRun
 
 MANY = "test_ten_thousand_runs_in_bounded_memory"
-SLOW = {"test_any_life_ends_the_same", MANY}
+SLOW = {
+    "test_any_life_ends_the_same",
+    "test_it_goes_on_after_any_page",
+    "test_a_fault_in_any_request_loses_nothing",
+    MANY,
+}
 """Run only for the adapters that name them."""
 
 BROKEN: list[tuple[type[RocketAdapter], type[ScriptedEngine], frozenset[str]]] = []
@@ -353,7 +358,7 @@ class HasAClientOfItsOwn(_OwnClient):
 class IsSlowToClose(RocketAdapter):
     def close(self) -> None:
         if self._asking:
-            threading.Event().wait(3)
+            threading.Event().wait(4.5)
 
     _asking = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from runlink.application import runs
@@ -57,6 +58,12 @@ def _explain(uow: SqlUnitOfWork, call: Call) -> Answer:
     return Answer(body=explain(uow, call.service.rules(), call.id(), now=now, as_of=as_of))
 
 
+def _add_trails(uow: SqlUnitOfWork, _call: Call, rows: list[dict[str, Any]]) -> None:
+    trails = uow.reports.trails([row["id"] for row in rows])
+    for row in rows:
+        row["trail"] = trails.get(row["id"], [])
+
+
 def _transition(move: runs.Move, summary: str) -> Operation:
     with_reason = move in (runs.Move.FAIL, runs.Move.CANCEL)
     return Operation(
@@ -81,7 +88,8 @@ OPERATIONS = (
         "/runs",
         tag=_TAG,
         summary="Runs, newest first",
-        row=schemas.RUN,
+        row=schemas.LISTED_RUN,
+        shown=_add_trails,
         filters=(
             filter_by("automation", schemas.NAME, "Only those of the automation of this name."),
             filter_by("automation_id", schemas.ID, "Only those of this automation."),
@@ -112,7 +120,7 @@ OPERATIONS = (
         problems=("unknown-reference", "refused", "idempotency-key-reused", "stale-version"),
         versioned=True,
     ),
-    detail("runs", "/runs/{id}", tag=_TAG, summary="A Run", row=schemas.RUN),
+    detail("runs", "/runs/{id}", tag=_TAG, summary="A Run", row=schemas.LISTED_RUN, shown=_add_trails),
     _transition(runs.Move.START, "Start a Run by hand"),
     _transition(runs.Move.COMPLETE, "Complete a Run by hand"),
     _transition(runs.Move.FAIL, "Fail a Run by hand"),
