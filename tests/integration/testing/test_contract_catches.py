@@ -47,7 +47,6 @@ def broken_promises(contract, names):
     return found
 
 
-@pytest.mark.timeout(600)  # some wait for what never ends, and several for a busy machine
 @pytest.mark.parametrize(
     ("adapter", "engine", "expected", "further"),
     [(*one, part) for one, part in zip(BROKEN, itertools.cycle(PARTS), strict=False)],
@@ -69,7 +68,6 @@ def test_each_part_of_the_contract_is_tried_with_adapters_that_break_another():
     assert SLOW - broken == {"test_any_life_ends_the_same"}  # which the test below has
 
 
-@pytest.mark.timeout(600)
 def test_a_life_finds_what_no_story_has():
     contract = contract_of(LosesARunNowAndThen, RocketEngine)
     assert broken_promises(contract, promises_of(contract) - SLOW) == {}
