@@ -86,6 +86,8 @@ def _pass(context: typer.Context, only: str | None, since: datetime | None, form
             for change in registered.changes:
                 output.say(change)
             tally = _Tally()
+            relay = runlink.relay(fence)
+            relay.enrol()  # before anything happens
             every = runlink.feeds(registered, fence, progress=tally.note, backfill_since=since)
             rows = _read(runlink, {name: every[name] for name in chosen}, tally, keep_health=since is None)
 
@@ -94,7 +96,7 @@ def _pass(context: typer.Context, only: str | None, since: datetime | None, form
 
             while runlink.store.write(end_quiet, actor=session.actor()) == _QUIET_AT_ONCE:
                 pass
-            runlink.relay(fence).run()
+            relay.run()
     _show(rows, form)
     raise typer.Exit(session.exit_code(sum(not row["ok"] for row in rows), len(rows)))
 

@@ -76,9 +76,12 @@ class Chores:
         """Ends deliveries before their next event."""
         self._relay.stop()
 
+    def enrol(self) -> None:
+        """Gives whoever is new its place among the events. Comes before any feed's turn."""
+        self._relay.enrol()
+
     def relay(self) -> None:
-        """Puts new events in order."""
-        self._relay.place()
+        """Nothing by itself: the deliveries follow it."""
 
     def quiet(self) -> None:
         """Completes Runs that have waited long enough for more instances."""

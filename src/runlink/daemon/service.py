@@ -7,7 +7,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -22,6 +22,7 @@ from runlink.daemon.watch import WatchFeed
 from runlink.daemon.workers import Workers
 from runlink.store import SqlStore, outage
 from runlink.store.feed_health import FeedHealthRow
+from runlink.store.outbox import Placed
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class Daemon:
 
         Raises FenceLost when another daemon took over the store: nothing is written from then on.
         """
+        self._chores.enrol()
         with self._condition:
             for feed in self._every_feed():
                 self._schedule(0.0, feed)
@@ -168,8 +170,10 @@ class Daemon:
             if feed.watches
         }
 
-    def _relay_now(self) -> None:
-        """Something was committed: events are placed at once, where somebody waits for that."""
+    def _relay_now(self, _events: Sequence[Placed]) -> None:
+        """Something happened: it is delivered at once, where anybody wants it."""
+        if not self._chores.deliveries():
+            return
         with self._condition:
             if self._relay_is_due or self._stopping:
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +15,13 @@ import sqlalchemy as sa
 
 from runlink.store.daemon_lock import daemon_lock
 from runlink.store.errors import StoreUnavailable
+from runlink.store.outbox import Placed
 from runlink.store.schema import upgrade
 from runlink.store.unit_of_work import SqlUnitOfWork
 from runlink.store.writer import GroupWriter, Turnstile
 
 T = TypeVar("T")
+Listener = Callable[[Sequence[Placed]], None]
 _RETRIABLE = ("40001", "40P01")  # PostgreSQL: serialization failure, deadlock
 
 
@@ -32,7 +34,7 @@ class SqlStore:
         self._reading = reading
         self._turnstile = Turnstile() if url.get_backend_name() == "sqlite" else None
         self._writer = GroupWriter(writing, self._turnstile) if self._turnstile else None
-        self._listeners: tuple[Callable[[], None], ...] = ()
+        self._listeners: tuple[Listener, ...] = ()
 
     @contextmanager
     def unit_of_work(self, actor: str = "system") -> Iterator[SqlUnitOfWork]:
@@ -42,11 +44,15 @@ class SqlStore:
         """
         if self._turnstile is None:
             with self.writing.begin() as connection:
-                yield SqlUnitOfWork(connection, actor)
+                uow = SqlUnitOfWork(connection, actor)
+                yield uow
+                events = uow.finish()
         else:
             with self._turnstile.turn(urgent=True), self.writing.begin() as connection:
-                yield SqlUnitOfWork(connection, actor)
-        self._tell()
+                uow = SqlUnitOfWork(connection, actor)
+                yield uow
+                events = uow.finish()
+        self._tell(events)
 
     def write(self, work: Callable[[SqlUnitOfWork], T], *, actor: str, urgent: bool = False) -> T:
         """Runs `work` in a transaction and gives its result once that is committed.
@@ -54,26 +60,31 @@ class SqlStore:
         On SQLite, jobs that wait together share a commit, urgent ones first; on PostgreSQL a job that lost a deadlock
         is run again. `work` may therefore run more than once, and must do nothing but write to the unit of work.
         """
-        result: T
+
+        def whole(connection: sa.Connection) -> tuple[T, Sequence[Placed]]:
+            uow = SqlUnitOfWork(connection, actor)
+            return work(uow), uow.finish()
+
         if self._writer is not None:
-            result = self._writer.run(lambda connection: work(SqlUnitOfWork(connection, actor)), urgent=urgent)
-            self._tell()
+            result, events = self._writer.run(whole, urgent=urgent)
+            self._tell(events)
             return result
         for attempt in range(5):
             try:
                 with self.writing.begin() as connection:
-                    result = work(SqlUnitOfWork(connection, actor))
+                    result, events = whole(connection)
             except sa.exc.OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) not in _RETRIABLE or attempt == 4:
                     raise
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - spreading, not secrecy
             else:
-                self._tell()
+                self._tell(events)
                 return result
         raise AssertionError("unreachable")
 
-    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Calls back after each commit of this process, on the thread that asked for it: be quick, and raise nothing.
+    def listen(self, callback: Listener) -> Callable[[], None]:
+        """Calls back after each commit of this process that tells of something, with its events, on the thread that
+        asked for it: be quick, and raise nothing. Commits of two threads may be told in either order.
 
         Returns what ends it.
         """
@@ -84,9 +95,10 @@ class SqlStore:
 
         return forget
 
-    def _tell(self) -> None:
-        for callback in self._listeners:
-            callback()
+    def _tell(self, events: Sequence[Placed]) -> None:
+        if events:
+            for callback in self._listeners:
+                callback(events)
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import TypeVar
 
 import sqlalchemy as sa
 
@@ -10,6 +12,7 @@ from runlink.domain import (
     Automation,
     Batch,
     BatchExecution,
+    DomainEntity,
     Engine,
     Item,
     ItemExecution,
@@ -23,9 +26,12 @@ from runlink.store.event_log import EventLog
 from runlink.store.feed_health import FeedHealth
 from runlink.store.ledger import SqlLedger
 from runlink.store.listings import Listings
-from runlink.store.outbox import Outbox
+from runlink.store.outbox import NewEvents, Outbox, Placed
 from runlink.store.reports import Reports
 from runlink.store.repositories import EntityRepository, HistoryRepository
+
+
+E = TypeVar("E", bound=DomainEntity)
 
 
 class SqlUnitOfWork:
@@ -34,30 +40,35 @@ class SqlUnitOfWork:
     def __init__(self, connection: sa.Connection, actor: str) -> None:
         self.connection = connection
         self.actor = actor[:200]
+        self._events = NewEvents(connection)
+
+    def finish(self) -> Sequence[Placed]:
+        """Writes down what waits for the end of the transaction, and gives its events. The commit must follow at once."""
+        return self._events.write()
 
     @cached_property
     def automations(self) -> EntityRepository[Automation]:
-        return EntityRepository(self.connection, mapping.AUTOMATION, self.actor)
+        return self._repository(mapping.AUTOMATION)
 
     @cached_property
     def batches(self) -> EntityRepository[Batch]:
-        return EntityRepository(self.connection, mapping.BATCH, self.actor)
+        return self._repository(mapping.BATCH)
 
     @cached_property
     def items(self) -> EntityRepository[Item]:
-        return EntityRepository(self.connection, mapping.ITEM, self.actor)
+        return self._repository(mapping.ITEM)
 
     @cached_property
     def runs(self) -> EntityRepository[Run]:
-        return EntityRepository(self.connection, mapping.RUN, self.actor)
+        return self._repository(mapping.RUN)
 
     @cached_property
     def batch_executions(self) -> EntityRepository[BatchExecution]:
-        return EntityRepository(self.connection, mapping.BATCH_EXECUTION, self.actor)
+        return self._repository(mapping.BATCH_EXECUTION)
 
     @cached_property
     def item_executions(self) -> EntityRepository[ItemExecution]:
-        return EntityRepository(self.connection, mapping.ITEM_EXECUTION, self.actor)
+        return self._repository(mapping.ITEM_EXECUTION)
 
     @cached_property
     def item_state_history(self) -> HistoryRepository:
@@ -65,24 +76,24 @@ class SqlUnitOfWork:
 
     @cached_property
     def engines(self) -> EntityRepository[Engine]:
-        return EntityRepository(self.connection, mapping.ENGINE, self.actor)
+        return self._repository(mapping.ENGINE)
 
     @cached_property
     def orchestration_instances(self) -> EntityRepository[OrchestrationInstance]:
-        return EntityRepository(self.connection, mapping.INSTANCE, self.actor)
+        return self._repository(mapping.INSTANCE)
 
     @cached_property
     def run_orchestrations(self) -> EntityRepository[RunOrchestration]:
-        return EntityRepository(self.connection, mapping.LINK, self.actor)
+        return self._repository(mapping.LINK)
 
     @cached_property
     def ledger(self) -> SqlLedger:
         """The bulk side."""
-        return SqlLedger(self.connection)
+        return SqlLedger(self.connection, self._events)
 
     @cached_property
     def outbox(self) -> Outbox:
-        """The relay's side of the outbox."""
+        """The subscribers' side of the outbox."""
         return Outbox(self.connection)
 
     @cached_property
@@ -119,3 +130,6 @@ class SqlUnitOfWork:
     def reports(self) -> Reports:
         """Joined, read-only listings for people and programs."""
         return Reports(self.connection)
+
+    def _repository(self, kind: mapping.EntityMapping[E]) -> EntityRepository[E]:
+        return EntityRepository(self.connection, kind, self.actor, self._events)

@@ -14,7 +14,7 @@ from runlink.application.rules import Rules
 from runlink.application.runs import create_run, link
 from runlink.domain import Run, RunStarted, new_id
 from runlink.http import stream
-from runlink.store.outbox import insert_events
+from runlink.store.outbox import NewEvents
 
 STREAM = "/api/v1/stream"
 
@@ -71,15 +71,14 @@ def listen(served):
 
 @pytest.fixture
 def tell(store, t0):
-    """tell("a", "b"): a started Run for each, each committed on its own and placed."""
+    """tell("a", "b"): a started Run for each, each committed on its own."""
 
     def tell(*texts, at=t0):
         for text in texts:
             with store.unit_of_work() as uow:
                 run_id = new_id()
                 event = RunStarted(occurred_at=at, run_id=run_id, automation_id=run_id, correlation_id=text, attempt=1)
-                insert_events(uow.connection, [event], at, "test")
-            store.write(lambda uow: uow.outbox.place(), actor="relay")
+                uow.ledger.insert_events([event], at, "test")
 
     return tell
 
@@ -151,7 +150,6 @@ def test_filters_choose_by_run_automation_and_type(listen, store, record, served
         run = uow.runs.get(record.run.id)
         run.start(now)
         uow.runs.update(run)
-    store.write(lambda uow: uow.outbox.place(), actor="relay")
     names = ["instance.linked", "instance.status_changed", "run.started"]
     assert [name for _, name, _ in by_run.wait(3)] == names
     assert [name for _, name, _ in by_automation.wait(3)] == names
@@ -191,8 +189,7 @@ def flood(store, t0, count):
         for n in range(count)
     ]
     with store.unit_of_work() as uow:
-        insert_events(uow.connection, events, t0, "test")
-    store.write(lambda uow: uow.outbox.place(), actor="relay")
+        uow.ledger.insert_events(events, t0, "test")
 
 
 def test_a_client_that_falls_too_far_behind_is_told_so_last(served, listen, store, t0, monkeypatch):
@@ -262,7 +259,7 @@ def test_another_process_is_heard_within_the_look(listen, store, record):
             correlation_id="elsewhere",
             attempt=1,
         )
-        insert_events(connection, [event], run.created_at, "test")
-    with store.writing.begin() as connection:
-        connection.exec_driver_sql("UPDATE outbox SET position = sequence WHERE position IS NULL")
+        events = NewEvents(connection)
+        events.add([event], run.created_at, "test")
+        events.write()
     assert words(listener.wait(1)) == ["elsewhere"]

@@ -106,10 +106,10 @@ def test_the_events_of_a_kept_run_stay_and_all_others_go_by_their_time(store, in
         uow.connection.execute(sa.delete(tables.outbox))
         uow.runs.update(run)
         uow.ledger.insert_events([*free.pull_events(), InstanceLinked(**LINK, run_id=run.id)], t0, "test")
+    with store.unit_of_work() as uow:
         uow.connection.execute(sa.update(tables.outbox).values(recorded_at=t0))
         free.complete(t0 + timedelta(days=1))
         uow.ledger.insert_events(free.pull_events(), t0 + timedelta(days=1), "test")
-    store.write(lambda uow: uow.outbox.place(), actor="relay")
     assert pruned(store, t0 + timedelta(days=15)) == Pruned(0, 1, 0)
     assert event_types(store) == ["run.started", "run.failed", "instance.linked", "instance.status_changed"]
     with store.unit_of_work() as uow:
