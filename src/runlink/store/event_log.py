@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 
+from runlink.domain.events import RunEvent
 from runlink.store import tables
 from runlink.store.outbox import Placed
-from runlink.store.selection import chosen
+from runlink.store.prepared import Prepared
+from runlink.store.selection import among, several
 
 if TYPE_CHECKING:
     from runlink.store.unit_of_work import SqlUnitOfWork
 
 _OUTBOX = tables.outbox
-_REMEMBERED: Final = 10_000
 
 
 class LoggedEvent(NamedTuple):
@@ -55,46 +57,60 @@ class EventLog:
             .limit(limit)
         )
         rows = self._connection.execute(query).all()
-        subjects = [_subject(row.run_id, _id_or_none(row.data.get("orchestration_instance_id"))) for row in rows]
-        runs_of = self.runs_of([one for one in subjects if one is not None and one.run_id is None])
-        names = self.automations_of([one.run_id for one in subjects if one is not None and one.run_id is not None])
+        subjects = [Subject(row.run_id, _id_or_none(row.data.get("orchestration_instance_id"))) for row in rows]
+        runs_of = self.runs_of({one.instance_id for one in subjects if one.run_id is None})
+        names = self.automations_of({one.run_id for one in subjects})
         told = [(row.position, row.type, row.occurred_at, row.data) for row in rows]
         return _with_runs(told, subjects, runs_of, names)
 
-    def runs_of(self, subjects: Sequence[Subject]) -> dict[UUID, dict[UUID, str]]:
-        """For the instances of these subjects, the Runs they count for, each with the name of its automation."""
-        link, run, automation = tables.run_orchestrations, tables.runs, tables.automations
+    def runs_of(self, instance_ids: Set[UUID | None]) -> dict[UUID, dict[UUID, str]]:
+        """The Runs these instances count for, each with the name of its automation."""
         found: dict[UUID, dict[UUID, str]] = {}
-        if subjects:
-            ids = sorted({one.instance_id for one in subjects if one.instance_id is not None})
-            query = (
-                sa.select(link.c.orchestration_instance_id, link.c.run_id, automation.c.name)
-                .join(run, run.c.id == link.c.run_id)
-                .join(automation, automation.c.id == run.c.automation_id)
-                .where(chosen(self._connection, link.c.orchestration_instance_id, ids), link.c.is_active)
-            )
-            for instance_id, run_id, name in self._connection.execute(query):
-                found.setdefault(instance_id, {})[run_id] = name
+        if ids := sorted(one for one in instance_ids if one is not None):
+            statement = _runs_of(self._connection.dialect)
+            for row in statement.rows(self._connection, {"chosen": several(self._connection, ids)}):
+                found.setdefault(row["orchestration_instance_id"], {})[row["run_id"]] = row["name"]
         return found
 
-    def automations_of(self, run_ids: Sequence[UUID]) -> dict[UUID, str]:
+    def automations_of(self, run_ids: Set[UUID | None]) -> dict[UUID, str]:
         """The name of each Run's automation."""
-        if not run_ids:
+        ids = sorted(one for one in run_ids if one is not None)
+        if not ids:
             return {}
-        run, automation = tables.runs, tables.automations
-        query = (
-            sa.select(run.c.id, automation.c.name)
-            .join(automation, automation.c.id == run.c.automation_id)
-            .where(chosen(self._connection, run.c.id, sorted(set(run_ids))))
+        rows = _automations_of(self._connection.dialect).rows(
+            self._connection, {"chosen": several(self._connection, ids)}
         )
-        return {row[0]: row[1] for row in self._connection.execute(query)}
+        return {row["id"]: row["name"] for row in rows}
+
+    def automation_names(self, automation_ids: Set[UUID]) -> dict[UUID, str]:
+        """The names of automations."""
+        table = tables.automations
+        query = sa.select(table.c.id, table.c.name).where(table.c.id.in_(sorted(automation_ids)))
+        return {row[0]: row[1] for row in self._connection.execute(query)} if automation_ids else {}
+
+
+_LINK, _RUN, _AUTOMATION = tables.run_orchestrations, tables.runs, tables.automations
+
+
+@lru_cache
+def _runs_of(dialect: sa.Dialect) -> Prepared:
+    mine = among(dialect, _LINK.c.orchestration_instance_id)
+    query = sa.select(_LINK.c.orchestration_instance_id, _LINK.c.run_id, _AUTOMATION.c.name)
+    query = query.join(_RUN, _RUN.c.id == _LINK.c.run_id).join(_AUTOMATION, _AUTOMATION.c.id == _RUN.c.automation_id)
+    return Prepared(query.where(mine, _LINK.c.is_active), dialect)
+
+
+@lru_cache
+def _automations_of(dialect: sa.Dialect) -> Prepared:
+    query = sa.select(_RUN.c.id, _AUTOMATION.c.name).join(_AUTOMATION, _AUTOMATION.c.id == _RUN.c.automation_id)
+    return Prepared(query.where(among(dialect, _RUN.c.id)), dialect)
 
 
 class Announcer:
-    """Events that were committed a moment ago, as `EventLog.after` gives them, without reading them. What Runs are of
-    which automation is remembered: neither changes. May be called from any thread.
+    """Events that were committed a moment ago, as `EventLog.after` gives them, without reading them. The names of
+    automations are remembered: they do not change. May be called from any thread.
 
-    reading   opens a unit of work that reads, for what is not remembered
+    reading   opens a unit of work that reads, for what neither an event tells nor is remembered
     """
 
     def __init__(self, reading: Callable[[], AbstractContextManager[SqlUnitOfWork]]) -> None:
@@ -104,26 +120,23 @@ class Announcer:
     def events(self, placed: Sequence[Placed]) -> list[LoggedEvent]:
         """The events of one commit."""
         subjects = [
-            _subject(getattr(one.event, "run_id", None), getattr(one.event, "orchestration_instance_id", None))
+            Subject(getattr(one.event, "run_id", None), getattr(one.event, "orchestration_instance_id", None))
             for one in placed
         ]
-        of_instances = [one for one in subjects if one is not None and one.run_id is None]
-        runs = {one.run_id for one in subjects if one is not None and one.run_id is not None}
-        names = {run_id: name for run_id in runs if (name := self._names.get(run_id)) is not None}
+        owners = {one.event.run_id: one.event.automation_id for one in placed if isinstance(one.event, RunEvent)}
+        unknown = {owner for owner in owners.values() if owner not in self._names}
+        instances = {one.instance_id for one in subjects if one.run_id is None and one.instance_id is not None}
+        others = {one.run_id for one in subjects if one.run_id is not None} - owners.keys()
         runs_of: Mapping[UUID, Mapping[UUID, str]] = {}
-        if of_instances or len(names) < len(runs):
+        names: dict[UUID, str] = {}
+        if unknown or instances or others:
             with self._reading() as uow:
-                runs_of = uow.event_log.runs_of(of_instances)
-                new = uow.event_log.automations_of([run_id for run_id in runs if run_id not in names])
-            names |= new
-            self._remember(new)
+                self._names |= uow.event_log.automation_names(unknown)
+                runs_of = uow.event_log.runs_of(instances)
+                names = uow.event_log.automations_of(others)
+        names |= {run_id: self._names[owner] for run_id, owner in owners.items() if owner in self._names}
         told = [(one.position, one.event.type, one.event.occurred_at, msgspec.Raw(one.data)) for one in placed]
         return _with_runs(told, subjects, runs_of, names)
-
-    def _remember(self, names: Mapping[UUID, str]) -> None:
-        if len(self._names) + len(names) > _REMEMBERED:
-            self._names = {}
-        self._names.update(names)
 
 
 class Subject(NamedTuple):
@@ -133,22 +146,18 @@ class Subject(NamedTuple):
     instance_id: UUID | None
 
 
-def _subject(run_id: UUID | None, instance_id: UUID | None) -> Subject | None:
-    return None if run_id is None and instance_id is None else Subject(run_id, instance_id)
-
-
 def _with_runs(
     told: Sequence[tuple[int, str, datetime, Any]],
-    subjects: Sequence[Subject | None],
+    subjects: Sequence[Subject],
     runs_of: Mapping[UUID, Mapping[UUID, str]],
     names: Mapping[UUID, str],
 ) -> list[LoggedEvent]:
     found = []
     for event, subject in zip(told, subjects, strict=True):
         runs: Mapping[UUID, str | None] = {}
-        if subject is not None and subject.run_id is not None:
+        if subject.run_id is not None:
             runs = {subject.run_id: names.get(subject.run_id)}
-        elif subject is not None and subject.instance_id is not None:
+        elif subject.instance_id is not None:
             runs = runs_of.get(subject.instance_id, {})
         automations = dict.fromkeys(name for name in runs.values() if name is not None)
         found.append(LoggedEvent(*event, tuple(map(str, runs)), tuple(automations)))

@@ -180,9 +180,11 @@ def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
     options: dict[str, Any] = {"connect_args": {"timeout": 30, "check_same_thread": False}, **_JSON}
     writing = sa.create_engine(url, poolclass=sa.pool.QueuePool, pool_size=1, max_overflow=0, **options)
     reading = sa.create_engine(url, poolclass=sa.pool.QueuePool, pool_size=8, max_overflow=24, **options)
-    for engine, begin in ((writing, "BEGIN IMMEDIATE"), (reading, "BEGIN")):
+    for engine in (writing, reading):
         sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
+    sa.event.listen(writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    # past SQLAlchemy, whose part of a page is what costs; a reader's BEGIN waits for nothing and cannot fail
+    sa.event.listen(reading, "begin", lambda connection: connection.connection.dbapi_connection.execute("BEGIN"))
     sa.event.listen(reading, "connect", lambda connection, _record: connection.execute("PRAGMA query_only=ON"))
     return writing, reading
 

@@ -6,10 +6,10 @@ call for each value) costs several times what the database needs for a page.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID
+from typing import Any, cast
+from uuid import SafeUUID, UUID
 
 import msgspec
 import sqlalchemy as sa
@@ -31,6 +31,7 @@ class Prepared:
         self._order = compiled.positiontup  # None where parameters go by name
         self._own: Mapping[str, Any] = compiled.params
         self._hex = dialect.name == "sqlite"
+        self._driver_error: type[Exception] = cast("Any", dialect).dbapi.Error
         self._names = tuple(column.name for column in query.selected_columns)
         types = [column.type for column in query.selected_columns]
         self._converts = tuple(
@@ -39,14 +40,28 @@ class Prepared:
 
     def rows(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What it finds."""
-        found: Sequence[Any] = connection.exec_driver_sql(self._text, self._parameters(values)).fetchall()
+        found = self._found(connection, self._parameters(values))
         if not found:
             return []
         columns: list[Any] = list(zip(*found, strict=True))
         for place, convert in self._converts:
-            columns[place] = convert(columns[place])
+            if columns[place].count(None) < len(found):
+                columns[place] = convert(columns[place])
         names = self._names
-        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [dict(zip(names, row)) for row in zip(*columns)]  # noqa: B905 - as many as were found
+
+    def _found(self, connection: sa.Connection, parameters: Any) -> list[tuple[Any, ...]]:
+        """As the driver gives it; an error has the name it would have from SQLAlchemy."""
+        if not connection.in_transaction():
+            connection.begin()
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(self._text, parameters)
+            return cursor.fetchall()
+        except self._driver_error as error:
+            raise sa.exc.DBAPIError.instance(self._text, parameters, error, self._driver_error) from error
+        finally:
+            cursor.close()
 
     def plan(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[str]:
         """How the database would find it, a step each."""
@@ -75,8 +90,22 @@ def _convert(dialect: str, kind: sa.types.TypeEngine[Any]) -> Convert | None:
     return _numbers_to_truths if isinstance(kind, sa.Boolean) else None
 
 
+_set_number = cast("Any", UUID.int).__set__
+_SAFETY = SafeUUID.unknown
+_set_safety = cast("Any", UUID.is_safe).__set__
+
+
 def _hexes_to_ids(values: Iterable[Any]) -> list[UUID | None]:
-    return [None if v is None else UUID(int=int(v, 16)) for v in values]
+    """As `UUID(hex)`, which looks at the text more closely: 0.3 µs for each instead of 0.8."""
+    known: dict[str | None, UUID | None] = {None: None}
+    ids: list[UUID | None] = []
+    for text in values:
+        if text not in known:
+            known[text] = made = object.__new__(UUID)
+            _set_number(made, int(text, 16))
+            _set_safety(made, _SAFETY)
+        ids.append(known[text])
+    return ids
 
 
 def _texts_to_times(values: Iterable[Any]) -> list[datetime | None]:

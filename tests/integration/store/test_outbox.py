@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 
-from runlink.domain import Automation, Run, RunStarted, new_id
+from runlink.domain import Automation, InstanceLinked, Run, RunStarted, new_id
 from runlink.store import open_store
+from runlink.store.event_log import Announcer
+
+LINKED = {
+    "occurred_at": datetime(2024, 3, 1, tzinfo=UTC),
+    "run_orchestration_id": new_id(),
+    "orchestration_instance_id": new_id(),
+    "rule": None,
+}
 
 
 @pytest.fixture
@@ -196,3 +205,29 @@ def test_pruning_is_done_a_part_at_a_time(store, tell, t0):
     later = t0 + timedelta(days=1)
     removed = [store.write(lambda uow: uow.outbox.prune(later, limit=3), actor="relay") for _ in range(3)]
     assert removed == [3, 1, 0]
+
+
+def test_what_was_just_committed_is_told_as_it_will_be_read(store, stored):
+    """The stream's clients get the one or the other."""
+    heard = []
+    store.listen(heard.extend)
+    with store.unit_of_work() as uow:
+        for kind in ("runs", "orchestration_instances", "item_executions", "run_orchestrations"):
+            entity = getattr(uow, kind).get(getattr(stored, kind).id)
+            if kind == "run_orchestrations":
+                uow.ledger.insert_events([InstanceLinked(**LINKED, run_id=entity.run_id)], entity.created_at, "test")
+                continue
+            entity.start()
+            if kind == "item_executions":
+                entity.fail("broken")
+            getattr(uow, kind).update(entity)
+    told = Announcer(store.reading).events(heard)
+    with store.reading() as uow:
+        read = uow.event_log.after(0, 100)
+    told = [one._replace(data=json.loads(bytes(one.data))) for one in told]
+    assert told == read[-len(told) :]
+    assert [one.type for one in told] == [
+        "run.started", "instance.status_changed", "item_execution.failed", "instance.linked",
+    ]  # fmt: skip
+    assert {one.runs for one in told} == {(str(stored.runs.id),)}
+    assert {one.automations for one in told} == {(stored.automations.name,)}
