@@ -1,7 +1,7 @@
 """`python -m benchmarks [names]`: one JSON object per line on stdout, progress on stderr.
 
-Each benchmark is a module with `run() -> Iterator[Figure]`. Figures are ratios of CPU seconds, product and baseline
-taking turns on the same data in one run, so that a busy machine touches both alike.
+Each benchmark is a module with `run() -> Iterator[Figure]`. Figures are ratios, mostly of CPU seconds, product and
+baseline taking turns on the same data in one run, so that a busy machine touches both alike.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from benchmarks.measure import emit, progress
 
 NAMES = (
     "ingest", "items", "jenkins_sync", "idle", "backfill_memory", "load", "kubernetes_watch", "stream", "listings",
+    "dashboard", "webhooks",
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def forget_search(connection: Any, kind: str) -> None:
 
 def durable(connection: Any) -> None:
     """The pragmas of the product, on a driver's connection."""
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "cache_size=-8000"):
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
 

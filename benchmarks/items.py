@@ -20,6 +20,7 @@ from benchmarks.ingest import _plain
 from benchmarks.measure import Figure, compared, cpu, progress
 from runlink.application.decide import Read
 from runlink.application.ingest import ingest
+from runlink.application.policy import Policy
 from runlink.application.rules import Rules
 from runlink.application.settings import ItemRule, LinkRule
 from runlink.bootstrap import collect_less_often
@@ -146,7 +147,7 @@ def _baseline(database: Any, url: str) -> Iterator[tuple[str, float]]:
     connection = database.connect(url)
     ids = [connection.execute(f"SELECT id FROM {table}").fetchone()[0] for table in ("engines", "automations", "runs")]
     engine_id, automation_id, run_id = (getattr(found, "hex", found) for found in ids)
-    context = raw_driver.Context(engine_id, automation_id, ACTOR, LINK.name, timedelta(seconds=LINK.quiet_s))
+    context = raw_driver.Context(engine_id, automation_id, ACTOR, LINK.name, timedelta(seconds=Policy().quiet_s))
     connection.commit()
     write = raw_items.write_sqlite if database.name == "sqlite" else raw_items.write_postgresql
     for part, observation, at in _parts():

@@ -57,7 +57,7 @@ def client(folder: Path, url: str, *, backfill: bool = False, now: datetime = NO
                 engine=registered.engines["jenkins"],
                 settings=settings,
                 adapter=hosted.adapter,
-                rules=registered.rules,
+                rules_now=lambda: registered.rules,
                 store=runlink.store,
                 now=runlink.now,
                 fence=fence,

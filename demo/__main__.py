@@ -7,6 +7,7 @@ are cancelled, shows how their instances appear, move and are linked to Runs, an
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -55,6 +56,7 @@ STORY = ("ok", "fail", "retry", "parent", "long")
 def main() -> int:
     """Runs the demo; returns the exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--stay", action="store_true", help="then keep serving the dashboard until Ctrl-C")
     parser.add_argument("--keep", action="store_true", help="keep the folder with configuration and database")
     parser.add_argument("--began", type=float, default=time.time(), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -62,7 +64,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="runlink-demo-"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        return run(console, folder, arguments.began)
+        return run(console, folder, arguments.began, stay=arguments.stay)
     except KeyboardInterrupt:
         console.print("interrupted; cleaning up")
         return 130
@@ -73,7 +75,7 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def run(console: Console, folder: Path, began: float) -> int:
+def run(console: Console, folder: Path, began: float, *, stay: bool) -> int:
     """The story, in a folder of its own."""
     console.print("[bold]1.[/] starting a real Buildbot (a master and a worker) on loopback …")
     with RealBuildbot(folder / "buildbot") as engine:
@@ -84,10 +86,17 @@ def run(console: Console, folder: Path, began: float) -> int:
         console.print(CONFIG.format(url=engine.url), style="cyan", markup=False)
         with serving(config, folder / "serve.log"):
             runlink = open_when_synced(config)
+            address = address_in(folder / "serve.log")
+            console.print(f"   the dashboard, live: [bold]{address}[/]\n")
             try:
-                return story(console, engine, runlink, config, began)
+                code = story(console, engine, runlink, config, began)
             finally:
                 runlink.close()
+            if stay:
+                keep_serving(console, config, address)
+            else:
+                console.print("\n   to look at all this in the dashboard: [bold]make demo ARGS=--stay[/]")
+            return code
 
 
 def story(console: Console, engine: RealBuildbot, runlink: Runlink, config: Path, began: float) -> int:
@@ -118,6 +127,27 @@ def story(console: Console, engine: RealBuildbot, runlink: Runlink, config: Path
     console.print("\n[bold]5.[/] why did order-parent fail?  [bold]runlink explain order-parent[/]\n")
     explained = subprocess.run(command(config, "explain", "order-parent"), check=False)
     return 1 if wrong or explained.returncode else 0
+
+
+def keep_serving(console: Console, config: Path, address: str) -> None:
+    """Leaves the dashboard open until Ctrl-C; with a token, for whoever wants to change something."""
+    made = subprocess.run(
+        command(config, "tokens", "create", "demo", "--role", "operator"), stdout=subprocess.PIPE, text=True, check=True
+    )
+    console.print(f"\n[bold]6.[/] the dashboard stays open at [bold]{address}[/] until Ctrl-C")
+    console.print(f"   to link or move something there, log in with this token: {made.stdout.strip()}")
+    with suppress(KeyboardInterrupt):
+        signal.pause()
+
+
+def address_in(log: Path, timeout_s: float = 30.0) -> str:
+    """Where `runlink serve` answers, as it has said."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if found := re.search(r"answering at (\S+)", log.read_text("utf-8")):
+            return found[1]
+        time.sleep(0.1)
+    raise TimeoutError(f"runlink serve did not say where it answers; see {log}")
 
 
 def stop_when_running(engine: RealBuildbot, request: int, after_s: float = 2.0) -> bool:

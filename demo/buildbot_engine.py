@@ -79,12 +79,17 @@ def _free_ports(count: int) -> list[int]:
 
 
 class RealBuildbot:
-    """Starts on entering, ends and leaves no process on leaving, come what may. `folder` must be empty or absent."""
+    """Starts on entering, ends and leaves no process on leaving, come what may. `folder` must be empty or absent.
 
-    def __init__(self, folder: Path | str, *, start_timeout_s: float = 90.0) -> None:
+    `push_url` is where the master is to push builds (HttpStatusPush); by default nowhere.
+    """
+
+    def __init__(self, folder: Path | str, *, start_timeout_s: float = 90.0, push_url: str | None = None) -> None:
         self.folder = Path(folder).resolve()
         self.url = ""
         self._start_timeout_s = start_timeout_s
+        self._push_url = push_url
+        self._environment: dict[str, str] = {}
         self._processes: list[subprocess.Popen[str]] = []
         # No proxy of the machine may come between this process and its own loopback.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -108,13 +113,15 @@ class RealBuildbot:
         self.folder.mkdir(parents=True, exist_ok=True)
         http, pb = _free_ports(2)
         self.url = f"http://127.0.0.1:{http}"
-        environment = {
+        environment = self._environment = {
             "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.folder),
             "LANG": os.environ.get("LANG", "C.UTF-8"),
             "RUNLINK_DEMO_HTTP_PORT": str(http),
             "RUNLINK_DEMO_WORKER_PORT": str(pb),
         }
+        if self._push_url is not None:
+            environment["RUNLINK_DEMO_PUSH_URL"] = self._push_url
         master, worker = self.folder / "master", self.folder / "worker"
         quiet = ("--quiet", "--relocatable")
         made = [
@@ -133,6 +140,16 @@ class RealBuildbot:
         self._spawn(environment, "buildbot", "start", "--nodaemon", str(master))
         self._spawn(environment, "buildbot-worker", "start", "--nodaemon", str(worker))
         self._await_api(deadline)
+
+    def restart(self) -> None:
+        """Kills the master as a crash would, and starts it again; the worker stays and comes back by itself."""
+        master = self._processes.pop(0)
+        os.killpg(master.pid, signal.SIGKILL)
+        master.wait(10)
+        (self.folder / "master" / "twistd.pid").unlink(missing_ok=True)
+        self._spawn(self._environment, "buildbot", "start", "--nodaemon", str(self.folder / "master"))
+        self._processes.insert(0, self._processes.pop())
+        self._await_api(time.monotonic() + self._start_timeout_s)
 
     def _spawn(self, environment: Mapping[str, str], program: str, *arguments: str) -> subprocess.Popen[str]:
         """In a session of its own, so that Ctrl-C reaches the demo alone and its children can be ended as a group."""

@@ -86,14 +86,16 @@ class Fanned:
         ]  # fmt: skip
         return self.steps
 
-    def observation(self, instance_id: str, changed: int | None) -> tuple[Any, ...]:
-        """The line of history."""
-        text = _json.encode(
-            msgspec.structs.replace(self.o, steps=None) if changed is None else {"steps": changed}
-        ).decode()
+    def observation(self, instance_id: str, changed: set[str] | None) -> tuple[Any, ...]:
+        """The line of history: how many steps there are, or how each is that changed."""
         o = self.o
+        if changed is None:
+            text = b'%s,"steps":%d}' % (self.text[:-1], len(self.steps))
+        else:
+            text = _json.encode({"steps": [_told(row) for row in self.steps if row[1] in changed]})
         return (
-            instance_id, self.began, self.at, "poll", o.attempt, o.status.value, o.native_status, self.digest, text,
+            instance_id, self.began, self.at, "poll", o.attempt, o.status.value, o.native_status, self.digest,
+            text.decode(),
         )  # fmt: skip
 
     def first(self, instance_id: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -112,6 +114,7 @@ class Fanned:
                     instance_id,
                     at,
                     context.rule,
+                    (o.parameters or {})["RUN_ID"],
                     at,
                     at,
                     context.actor,
@@ -156,6 +159,13 @@ class Fanned:
             (context.engine_id, o.workflow, self.rule, instance_id, started, at, None, None, count, 0, 0)
         )
         return rows
+
+
+_TOLD = ("external_id", "attempt", "status", "native_status", "started_at", "finished_at", "message")
+
+
+def _told(row: tuple[Any, ...]) -> dict[str, Any]:
+    return {name: value for name in _TOLD if (value := row[STEP.index(name)]) is not None}
 
 
 _TABLES = {
@@ -210,7 +220,7 @@ def write_sqlite(connection: Any, fanned: Fanned) -> None:
             "UPDATE orchestration_instances SET digest = ?, updated_at = ? WHERE id = ?",
             (fanned.digest, fanned.at, instance_id),
         )
-        connection.execute(_insert("observations", OBSERVATION, "?"), fanned.observation(instance_id, len(written)))
+        connection.execute(_insert("observations", OBSERVATION, "?"), fanned.observation(instance_id, written))
         names = _json.encode(sorted(written)).decode()
         query = _OF_STEPS.format("?", "IN (SELECT value FROM json_each(?))")
         executions = dict(connection.execute(query, (instance_id, names)).fetchall())
@@ -245,7 +255,7 @@ def write_postgresql(connection: Any, fanned: Fanned) -> None:
             "UPDATE orchestration_instances SET digest = %s, updated_at = %s WHERE id = %s",
             (fanned.digest, fanned.at, instance_id),
         )
-        cursor.execute(_insert("observations", OBSERVATION, "%s"), fanned.observation(instance_id, len(written)))
+        cursor.execute(_insert("observations", OBSERVATION, "%s"), fanned.observation(instance_id, written))
         query = _OF_STEPS.format("%s", "= ANY(%s)")
         executions = dict(cursor.execute(query, (instance_id, sorted(written))).fetchall())
         updates, history = _changes(fanned, written, executions)

@@ -6,32 +6,47 @@ The CLI comes here; so does any program that embeds runlink.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runlink import config
 from runlink.application.plan import Pace
 from runlink.application.problems import suggestion
-from runlink.application.registry import Registered, register
+from runlink.application.registry import Registered, register, registering
 from runlink.application.rules import Rules
 from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, KeyHook, Settings
 from runlink.config import ConfigError
 from runlink.daemon import Daemon, EngineFeed, Progress
+from runlink.daemon.chores import EVERY_S
+from runlink.daemon.dispatch import Dispatch
 from runlink.daemon.relay import Relay
-from runlink.hosting import HostedAdapter, PluginHost, UnknownEngineType, build_adapter, check_options
+from runlink.hosting import (
+    HostedAdapter,
+    PluginHost,
+    SecretUnavailable,
+    UnknownEngineType,
+    build_adapter,
+    check_options,
+)
+from runlink.hosting.authentication import Authenticator, Door
 from runlink.hosting.secrets import resolve
-from runlink.http import HttpServer, ServerRefused, Service, create_app
-from runlink.spi import Refetches, Watches
+from runlink.spi import Receives, Refetches, Watches
 from runlink.store import SqlStore, open_store
 from runlink.store.daemon_lock import is_held
+
+if TYPE_CHECKING:
+    from runlink.http import HttpServer
+
+log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
 BACKFILL_DEADLINE_S = 86400.0
@@ -65,21 +80,14 @@ def load_plugins(settings: Settings | None = None, disabled: tuple[str, ...] = (
 
 def plugin_rows(plugins: PluginHost) -> list[dict[str, Any]]:
     """Every plugin that was found: what each can do, and for a refused one why."""
-    names = ("name", "distribution", "version", "engine_types", "capabilities", "refused")
+    names = ("name", "distribution", "version", "engine_types", "capabilities", "grade", "experimental", "refused")
     return [{name: getattr(plugin, name) for name in names} for plugin in plugins.plugins]
 
 
 def check_engines(settings: Settings, plugins: PluginHost) -> None:
     """Raises ConfigError with every engine whose type nobody brings or whose keys its plugin does not accept, and every
     link rule that asks a plugin which cannot answer."""
-    problems: list[str] = []
-    for engine in settings.engines.values():
-        try:
-            adapter_class = plugins.adapter_class(engine.type)
-        except UnknownEngineType as error:
-            problems.append(f"engines.{engine.name}.type: {error}")
-            continue
-        problems.extend(check_options(adapter_class, engine))
+    problems = [line for engine in settings.engines.values() for line in _problems_of(engine, plugins)]
     linkers = plugins.linkers
     for index, rule in enumerate(settings.links):
         for way in rule.keys:
@@ -88,6 +96,20 @@ def check_engines(settings: Settings, plugins: PluginHost) -> None:
                 problems.append(f"links[{index}].run_key: no plugin {way.plugin!r} has the hook runlink_link{near}")
     if problems:
         raise ConfigError(problems, str(settings.path or "the configuration"))
+
+
+def check_engine(engine: EngineSettings, plugins: PluginHost) -> None:
+    """The same for one engine, whatever the others are like."""
+    if problems := _problems_of(engine, plugins):
+        raise ConfigError(problems, "the configuration")
+
+
+def _problems_of(engine: EngineSettings, plugins: PluginHost) -> list[str]:
+    try:
+        adapter_class = plugins.adapter_class(engine.type)
+    except UnknownEngineType as error:
+        return [f"engines.{engine.name}.type: {error}"]
+    return check_options(adapter_class, engine)
 
 
 def open_settings_store(settings: Settings, *, migrate: bool = True) -> SqlStore:
@@ -118,19 +140,10 @@ def empty_store(folder: Path) -> SqlStore:
     return open_store(f"sqlite:///{folder / 'empty.db'}")
 
 
-class _NotKept(Exception):  # takes a transaction back
-    """Nothing went wrong; nothing is to be kept."""
-
-
 def preview(settings: Settings, store: SqlStore) -> tuple[str, ...]:
     """What registering these settings would change in the store, a line each. Raises ValidationError as it would."""
-    changes: tuple[str, ...] = ()
-    try:
-        with store.unit_of_work("config") as uow:
-            changes = register(uow, settings).changes
-            raise _NotKept
-    except _NotKept:
-        return changes
+    with store.reading() as uow:
+        return tuple(registering(uow, settings).changes)
 
 
 @dataclass
@@ -141,6 +154,7 @@ class Runlink:
     plugins: PluginHost
     store: SqlStore
     now: Clock = utc_now
+    _doors: dict[str, Door] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def open(cls, path: Path | None = None, *, disabled: tuple[str, ...] = (), now: Clock = utc_now) -> Runlink:
@@ -214,6 +228,7 @@ class Runlink:
                 progress=progress,
                 backfill_since=backfill_since,
                 watches=issubclass(self.plugins.adapter_class(settings.type), Watches),
+                receives=settings.webhook is not None,
             )
             feed.health.last_success_at = succeeded_at.get(name)
         return feeds
@@ -236,13 +251,51 @@ class Runlink:
         """Hands events to the plugins that asked for them."""
         return Relay(self.store, self.plugins.event_subscribers, self.now, fence)
 
-    def daemon(self, registered: Registered, fence: int) -> Daemon:
-        """The daemon for the present configuration."""
+    def dispatch(self, fence: int | None = None) -> Dispatch:
+        """Sends events to the subscriptions of the configuration."""
+        return Dispatch(self.store, self.settings.subscriptions, self.now, fence)
+
+    def doors(self, registered: Registered) -> dict[str, Door]:
+        """Where each engine that may push comes in, by name. One whose secret is not there stays shut, and is said."""
+        doors = {}
+        for name, settings in self.settings.engines.items():
+            if settings.webhook is None:
+                continue
+            try:
+                proof = Authenticator(self.scheme(settings), settings.webhook, f"engines.{name}.webhook")
+            except SecretUnavailable as error:
+                log.warning("%s: nothing can be pushed: %s", name, error)
+                continue
+            doors[name] = Door(registered.engines[name].id, proof, settings.webhook.max_bytes)
+        return doors
+
+    def scheme(self, settings: EngineSettings) -> str:
+        """How an engine's deliveries prove where they come from: what is configured, else what its adapter says."""
+        adapter_class = self.plugins.adapter_class(settings.type)
+        proposed = adapter_class.authentication if issubclass(adapter_class, Receives) else "bearer"
+        return (settings.webhook.authentication if settings.webhook else None) or proposed
+
+    def daemon(self, registered: Registered, fence: int, *, every_s: Mapping[str, float] = EVERY_S) -> Daemon:
+        """The daemon for the present configuration; `every_s` is how often it does which chore."""
         feeds = self.feeds(registered, fence)
-        return Daemon(self.store, self.settings, registered.rules, feeds, self.relay(fence), now=self.now, fence=fence)
+        self._doors = self.doors(registered)
+        return Daemon(
+            self.store,
+            self.settings,
+            registered.rules,
+            feeds,
+            self.relay(fence),
+            now=self.now,
+            fence=fence,
+            dispatch=self.dispatch(fence),
+            every_s=every_s,
+        )
 
     def server(self, daemon: Daemon) -> HttpServer | None:
         """The server beside the daemon, answering; None when it is switched off. Raises ServerRefused."""
+        from runlink.http import HttpServer, ServerRefused, Service, create_app  # 5 MB that only `serve` needs
+        from runlink.http.hooks import Hooks
+
         settings = self.settings.server
         if not settings.enabled:
             return None
@@ -253,15 +306,19 @@ class Runlink:
                     "could keep anybody out; make one with `runlink tokens create`"
                 )
         server = HttpServer(settings)
+        hooks = Hooks(self.store, lambda: self._doors, now=self.now, stored=daemon.deliver_now)
         service = Service(
             store=self.store,
             settings=settings,
             now=self.now,
             rules=lambda: daemon.rules,
             feeds=daemon.health_rows,
+            budgets=daemon.budgets,
             plugins=self.plugin_rows,
+            tallies=daemon.tallies,
+            arrivals=hooks.arrivals.collect,
         )
-        server.start(create_app(service, on_hub=server.on_hub))
+        server.start(create_app(service, more=lambda _endpoints, _threads: hooks.routes(), on_hub=server.on_hub))
         return server
 
     def plugin_rows(self) -> list[dict[str, Any]]:
@@ -277,6 +334,7 @@ class Runlink:
         check_engines(settings, self.plugins)
         registered = self.register(settings)
         before, self.settings = self.settings, settings
+        self._doors = self.doors(registered)
         kept = {
             name: feed
             for name, feed in daemon.feeds.items()

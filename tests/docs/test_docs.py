@@ -45,6 +45,11 @@ def test_the_table_of_what_an_ended_run_does_is_the_code():
         assert f"| {run_status} | {' | '.join(effects)} |" in text
 
 
+def test_the_contract_of_the_tutorial_is_that_of_a_new_plugin():
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "tutorial/write-an-adapter.md").read_text("utf-8"), re.DOTALL)
+    assert block in (ROOT / "src/runlink/cli/new_plugin/tests/test_contract.py").read_text("utf-8")
+
+
 def test_the_adapter_of_the_how_to_works():
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / "how-to/write-an-adapter.md").read_text("utf-8"), re.DOTALL)
     assert len(blocks) == 2

@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 
 from runlink.application.policy import Policy
 from runlink.application.registry import register
-from runlink.application.settings import EngineSettings, LinkRule, Settings
+from runlink.application.settings import EngineSettings, LinkRule, Settings, Subscription
 from runlink.daemon import Daemon, EngineFeed
+from runlink.daemon.dispatch import Dispatch
 from runlink.daemon.relay import Relay
 from runlink.domain import ExecutionStatus
 from runlink.hosting import build_adapter
-from runlink.spi import Adapter, EngineInfo, Observation, Page, Polls, Refetches, Watches
+from runlink.spi import Adapter, EngineInfo, Observation, Page, Polls, Receives, Refetches, Watches
 from runlink.store import SqlStore
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -49,8 +50,8 @@ class Puppet(Polls):
 
 
 def puppet(poll: Callable[..., Any], **members: Any) -> type[Adapter]:
-    """An adapter class whose poll is `poll(self, cursors)`; `refetch` and `watch` among `members` make it more."""
-    more = {"refetch": Refetches, "watch": Watches}
+    """An adapter class whose poll is `poll(self, cursors)`; `refetch`, `watch`, `receive` make it more."""
+    more = {"refetch": Refetches, "watch": Watches, "receive": Receives}
     bases = (Puppet, *(base for name, base in more.items() if name in members))
     return type("Puppet", bases, {"poll": poll, **members})
 
@@ -101,6 +102,7 @@ class World:
         self.classes: dict[str, type[Adapter]] = {}
         self.settings = Settings(store_url=str(store.url), links=links, automations=automations or {})
         self.feeds: dict[str, EngineFeed] = {}
+        self.subscriptions: tuple[Subscription, ...] = ()
         self.subscribers: list[tuple[str, Callable[[Any], None]]] = []
         self.daemon: Daemon | None = None
         self.error: BaseException | None = None
@@ -128,6 +130,7 @@ class World:
             fence=self.fence,
             grace_s=grace_s,
             watches=issubclass(adapter_class, Watches),
+            receives=engine_settings.webhook is not None,
         )
         return self.feeds[name]
 
@@ -139,6 +142,7 @@ class World:
             "now": self.clock,
             "fence": self.fence,
             "every_s": {"relay": 0.05, "quiet": 0.05, "health": 0.05},
+            "dispatch": Dispatch(self.store, self.subscriptions, self.clock, self.fence),
         }
         relay = Relay(self.store, self.subscribers, self.clock, self.fence)
         self.daemon = Daemon(self.store, self.settings, self.rules, self.feeds, relay, **{**fields, **options})
@@ -187,7 +191,7 @@ class World:
             return uow.outbox.after(0, 10_000)
 
 
-def until(condition: Callable[[], Any], what: str = "it", within_s: float = 15.0) -> Any:
+def until(condition: Callable[[], Any], what: str = "it", within_s: float = 60.0) -> Any:
     """Waits for a condition, looking again and again; gives its value."""
     deadline, tick = time.monotonic() + within_s, threading.Event()
     while not (value := condition()):

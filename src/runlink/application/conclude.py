@@ -144,10 +144,31 @@ def counting(linked: Sequence[Linked]) -> list[Linked]:
     started by a parent (somebody ran it again); or when its parent replaced the other's parent. Children of one parent
     never replace each other: they are parts of a fan-out.
     """
-    by_name = {(one.engine, one.external_id): one for one in linked}
-    latest = _latest_begun(linked)
+    again = _without_restarts(linked)
+    by_name = {(one.engine, one.external_id): one for one in again}
+    latest = _latest_begun(again)
     origins: dict[tuple[str, str], Linked | None] = {}
-    return [one for one in linked if not _is_replaced(_origin(one, by_name, origins), latest)]
+    replaced = [_is_replaced(_origin(one, by_name, origins), latest) for one in again]
+    return [one for one, is_replaced in zip(linked, replaced, strict=True) if not is_replaced]
+
+
+def _without_restarts(linked: Sequence[Linked]) -> list[Linked]:
+    """Where an engine calls the earlier run the parent of the one that repeats it, that parent is no parent here."""
+    by_name = {(one.engine, one.external_id): one for one in linked}
+    return [
+        one._replace(parent_external_id=None)
+        if _repeats(one, by_name.get((one.engine, one.parent_external_id or "")))
+        else one
+        for one in linked
+    ]
+
+
+def _repeats(one: Linked, parent: Linked | None) -> bool:
+    """Whether it is the same workflow, begun after its parent had ended: a re-execution, not a part of it."""
+    if parent is None or one.workflow != parent.workflow or not _ended(parent):
+        return False
+    begun, over = one.queued_at or one.started_at, parent.finished_at or parent.vanished_at
+    return begun is not None and over is not None and begun >= over
 
 
 def _origin(

@@ -92,7 +92,8 @@ def _instances(
         known: Row | None = {**row, "attempts": attempts.get(row["id"], []), "observations": mine}
         known["steps"] = steps.get(row["id"], [])  # type: ignore[index]
         if as_of is not None and (known := history.instance_then(row, mine, as_of)) is not None:
-            known["steps"] = history.steps_then(steps.get(row["id"], []), as_of)
+            known["steps"], certain = history.steps_then(steps.get(row["id"], []), mine, as_of)
+            known |= {"steps_certain": certain, "steps_state": row["steps_state"]}
         if known is not None:
             names = ("rule", "key", "pinned", "attached_at", "created_by")
             instances.append(known | {"link": {name: links[row["id"]][name] for name in names}})
@@ -124,8 +125,6 @@ def _doubts(uow: UnitOfWork, told: Row, as_of: datetime | None) -> Iterator[str]
         yield f"only the latest {MAX_INSTANCES} instances are shown"
     for row in instances:
         yield from _doubts_of_instance(row)
-    if as_of is not None and any(row["steps"] for row in instances):
-        yield "steps are shown by their engine's clock: when runlink learnt of each is not kept"
     by_engine: dict[str, list[str]] = {}
     for row in instances:
         by_engine.setdefault(row["engine"], []).append(row["external_id"])
@@ -147,6 +146,8 @@ def _doubts_of_instance(row: Row) -> Iterator[str]:
         )
     if row.get("steps_state") == "unknown":
         yield f"{name} has steps that are not to be had (offloaded, or not permitted)"
+    if not row.get("steps_certain", True):
+        yield f"steps of {name} are shown by its engine's clock: many changed at once, and of these each is not kept"
 
 
 def _doubts_of_feeds(feeds: Sequence[Row], open_engines: set[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ Row = dict[str, Any]
 _OF_OBSERVATION: Final = {"created_at": "queued_at", "parent": "parent_external_id", "metadata": "instance_metadata"}
 """The first observation of an instance is kept as it was told; later ones are changes by the entity's own names."""
 _TIMES: Final = ("queued_at", "started_at", "finished_at", "vanished_at")
+_STEP_NOT_TOLD: Final = dict.fromkeys(("native_status", "started_at", "finished_at", "message"))
 _LATER: Final = ("attempts", "steps", "runs", "observed_at", "duration_seconds")
 
 _STATUS_OF_EVENT: Final = {
@@ -51,19 +52,77 @@ def instance_then(row: Mapping[str, Any], observations: Sequence[Mapping[str, An
     return known
 
 
-def steps_then(steps: Sequence[Mapping[str, Any]], then: datetime) -> list[Row]:
-    """Steps as they were by their engine's clock: those that had begun, the ended ones as ended.
+def steps_then(
+    steps: Sequence[Mapping[str, Any]], observations: Sequence[Mapping[str, Any]], then: datetime
+) -> tuple[list[Row], bool]:
+    """The steps as they were known then, and whether that is certain.
 
-    When runlink learnt of a step is not kept; a step without times is left out.
+    `observations` are all of the instance, oldest first. They tell of steps one by one, but for many that changed at
+    once: where that leaves it open what was known of a step, its engine's clock decides, and it is not certain.
     """
-    found = []
+    known = _StepsTold(observations, then)
+    if not (known.later or known.many_later):
+        return [dict(step) for step in steps], True
+    found, certain = [], True
     for step in steps:
-        if step["started_at"] is None or step["started_at"] > then:
+        key = step["external_id"], step["attempt"]
+        if key in known.told:
+            found.append(_as_told(step, known.told[key]))
+            certain = certain and key not in known.perhaps_changed
+        elif key in known.later and not known.many_before:
             continue
-        if step["finished_at"] is not None and step["finished_at"] > then:
-            step = {**step, "finished_at": None, "status": "PROCESSING", "native_status": None, "message": None}  # noqa: PLW2901
-        found.append(dict(step))
-    return found
+        elif key not in known.later and known.many_before != known.many_later:  # told once, among many
+            found += [dict(step)] if known.many_before else []
+        else:
+            found += _by_its_clock(step, then)
+            certain = False
+    return found, certain
+
+
+class _StepsTold:
+    """What the lines of a history tell of steps: how each was `told` last until then, those only told `later`, and
+    whether many at once were told of `before` and `later`, which may have changed any that was told."""
+
+    def __init__(self, observations: Sequence[Mapping[str, Any]], then: datetime) -> None:
+        self.told: dict[tuple[str, int], Row] = {}
+        self.later: set[tuple[str, int]] = set()
+        self.perhaps_changed: set[tuple[str, int]] = set()
+        self.many_before = self.many_later = False
+        for seen in observations:
+            changes = seen["changes"]
+            given = changes.get("steps") if isinstance(changes, Mapping) else None
+            if isinstance(given, int):
+                self._many(before=seen["recorded_at"] <= then)
+            for one in given if isinstance(given, list) else ():
+                self._one(one, before=seen["recorded_at"] <= then)
+
+    def _many(self, *, before: bool) -> None:
+        self.many_before, self.many_later = self.many_before or before, self.many_later or not before
+        if before:
+            self.perhaps_changed |= self.told.keys()
+
+    def _one(self, told: Mapping[str, Any], *, before: bool) -> None:
+        key = told["external_id"], told["attempt"]
+        if before:
+            self.told[key] = _STEP_NOT_TOLD | {name: _value(name, value) for name, value in told.items()}
+            self.perhaps_changed.discard(key)
+        else:
+            self.later.add(key)
+
+
+def _as_told(step: Mapping[str, Any], told: Mapping[str, Any]) -> Row:
+    """Without outputs where its status was another: they came later."""
+    return {**step, **told, **({} if told["status"] == step["status"] else {"outputs": None})}
+
+
+def _by_its_clock(step: Mapping[str, Any], then: datetime) -> list[Row]:
+    """The step if it had begun by then, open if it had not ended; one without times is left out."""
+    if step["started_at"] is None or step["started_at"] > then:
+        return []
+    if step["finished_at"] is not None and step["finished_at"] > then:
+        unknown = dict.fromkeys(("finished_at", "native_status", "message", "outputs"))
+        return [{**step, **unknown, "status": "PROCESSING"}]
+    return [dict(step)]
 
 
 def links_then(links: Sequence[Row], events: Sequence[Mapping[str, Any]], then: datetime) -> dict[UUID, Row]:

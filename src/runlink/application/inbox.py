@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from runlink.application.claims import claims_of
 from runlink.application.ports import UnitOfWork
-from runlink.application.rules import Rules
+from runlink.application.rules import Asked, Rules
 from runlink.application.suggest import Candidate, places, rule_for, score
 
 SUGGESTIONS: Final = 3
@@ -30,23 +31,75 @@ def inbox(
     since: datetime | None = None,
     limit: int = 50,
 ) -> dict[str, list[dict[str, Any]]]:
-    """`instances` without a Run and `runs` without an instance, newest first, each with `suggestions`, best first.
+    """`instances` without a Run and `runs` without an instance: a page of each."""
+    chosen: dict[str, Any] = {"engine": engine, "automation": automation, "since": since, "limit": limit}
+    return {
+        "instances": instances_without_run(uow, rules, **chosen),
+        "runs": runs_without_instance(uow, rules, **chosen),
+    }
+
+
+def instances_without_run(
+    uow: UnitOfWork,
+    rules: Rules,
+    *,
+    engine: str | None = None,
+    automation: str | None = None,
+    since: datetime | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Instances that count for no Run, newest first, each with `suggestions` (of Runs of an automation), best first.
 
     A suggestion has `score` (0 to 100), `reasons` (sentences), and of the Run `run_id`, `correlation_id`, `automation`,
-    `status`, or of the instance `instance_id`, `engine`, `workflow`, `external_id`, `status`. What a hand took apart is
-    not suggested again.
+    `status`. What a hand took apart is not suggested again.
     """
-    instances = uow.reports.instances(engine=engine, linked=False, since=since, limit=limit)
-    runs = uow.reports.runs(automation=automation, linked=False, since=since, limit=limit)
-    for row in instances:
+    rows: list[dict[str, Any]] = uow.reports.instances(
+        engine=engine, linked=False, since=since, before=before, limit=limit
+    )
+    for row in rows:
         row["suggestions"] = []
-    for row in runs:
+    if rows:
+        _suggest_runs(uow, rules, rows, automation)
+    return rows
+
+
+def runs_without_instance(
+    uow: UnitOfWork,
+    rules: Rules,
+    *,
+    engine: str | None = None,
+    automation: str | None = None,
+    since: datetime | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Runs for which nothing counts, newest first, each with `suggestions` (of instances of an engine), best first.
+
+    A suggestion has `score`, `reasons`, and of the instance `instance_id`, `engine`, `workflow`, `external_id`,
+    `status`.
+    """
+    rows: list[dict[str, Any]] = uow.reports.runs(
+        automation=automation, linked=False, since=since, before=before, limit=limit
+    )
+    for row in rows:
         row["suggestions"] = []
-    if instances:
-        _suggest_runs(uow, rules, instances, automation)
-    if runs:
-        _suggest_instances(uow, rules, runs, engine)
-    return {"instances": instances, "runs": runs}
+    if rows:
+        _suggest_instances(uow, rules, rows, engine)
+    return rows
+
+
+def rule_of_file(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID) -> str | None:
+    """The name of the rule in force that finds this Run by a key; None when none does."""
+    run, tracked = uow.runs.get(run_id), uow.ledger.tracked([instance_id]).get(instance_id)
+    if run is None or tracked is None:
+        return None
+    instance = tracked.instance
+    asked = Asked(instance, uow.ledger.engines([instance.engine_id])[instance.engine_id])
+    for claim in claims_of(rules, [asked]).keys:
+        if claim.automation_id == run.automation_id and not {str(run.id), run.correlation_id}.isdisjoint(claim.keys):
+            return claim.ready.rule.name
+    return None
 
 
 def made_by(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID) -> str | None:

@@ -7,19 +7,29 @@ cursors. A crash anywhere repeats the page and changes nothing. *Same* writes no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from runlink.application.decide import Read, Verdict, decide
+from runlink.application.follow import follow_items
 from runlink.application.intake import MAX_CURSOR_BYTES, Intake, PageRefused, Told, check
 from runlink.application.link import Linking
 from runlink.application.ports import AttemptRow, Known, ObservationRow, StepRow, Tracked, UnitOfWork
 from runlink.application.rollup import roll_up
 from runlink.application.rules import Rules
-from runlink.application.telling import attempt_rows, facts_of, facts_told, step_row, steps_state
+from runlink.application.telling import (
+    attempt_rows,
+    facts_of,
+    facts_told,
+    step_row,
+    steps_state,
+    steps_told,
+    with_known,
+)
 from runlink.domain import DomainEvent, Engine, OrchestrationInstance
 from runlink.spi import Observation, Page
 
@@ -31,10 +41,14 @@ _READ_BY_RULES = frozenset(("workflow", "parameters", "labels", "instance_metada
 
 @dataclass(slots=True, kw_only=True)
 class Outcome:
-    """What a page came to, in numbers; and the external ids it showed."""
+    """What a page came to, in numbers; and the external ids it showed.
+
+    `moved` are instances that are new, or at another status or attempt: what a push would have told.
+    """
 
     new: int = 0
     changed: int = 0
+    moved: int = 0
     same: int = 0
     stale: int = 0
     linked: int = 0
@@ -42,6 +56,27 @@ class Outcome:
     quarantined: int = 0
     runs_changed: int = 0
     seen: set[str] = field(default_factory=set)
+
+    def add(self, more: Outcome) -> None:
+        """Counts another page in; not what it showed."""
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(more, name))
+
+
+_COUNTS = tuple(f.name for f in fields(Outcome) if f.name != "seen")
+
+
+class Tally(NamedTuple):
+    """What a feed took in since the start.
+
+    results   observations by what was news of them: the names of Outcome's counts
+    fates     deliveries by what became of them: done, retried, dead
+    """
+
+    engine_id: UUID
+    feed: str
+    results: Mapping[str, int]
+    fates: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -58,6 +93,7 @@ class _Plan:
     observations: list[ObservationRow] = field(default_factory=list)
     events: list[DomainEvent] = field(default_factory=list)
     retold: list[UUID] = field(default_factory=list)  # what rules read of an instance beside its steps has changed
+    told: dict[UUID, list[StepRow]] = field(default_factory=dict)  # all steps of observations, where link rules look
 
 
 def ingest(
@@ -134,17 +170,27 @@ class _Ingest:
         tracked = Tracked(instance, told.digest, steps_state=steps_state(o))
         plan.new.append(tracked)
         plan.new_attempts.extend(attempt_rows(tracked, o))
+        text = told.text
         if isinstance(o.steps, tuple):
-            plan.steps.extend(step_row(instance.id, step) for step in o.steps)
-        plan.observations.append(self._line(tracked, told.digest, told.text.decode()))
+            steps = [step_row(instance.id, step) for step in o.steps]
+            plan.steps.extend(steps)
+            if self._rules.reads_steps:
+                plan.told[instance.id] = steps
+            text = b'%s,"steps":%s}' % (text[:-1], _json.encode(steps_told(steps)))
+        plan.observations.append(self._line(tracked, told.digest, text.decode()))
         plan.events.extend(instance.pull_events())
         self._outcome.new += 1
+        self._outcome.moved += 1
 
     def _compare(self, told: Sequence[tuple[UUID, Told, Observation]], plan: _Plan) -> None:
         stored = self._ledger.tracked([instance_id for instance_id, _, _ in told])
         with_steps = [instance_id for instance_id, _, o in told if isinstance(o.steps, tuple)]
         step_digests = self._ledger.step_digests(with_steps)
+        in_part = [instance_id for instance_id, _, o in told if isinstance(o.steps, tuple) and not o.complete]
+        known_steps = self._ledger.steps(in_part)
         for instance_id, one, observation in told:
+            if isinstance(observation.steps, tuple) and not observation.complete:
+                observation = with_known(observation, known_steps.get(instance_id, {}))  # noqa: PLW2901
             self._change(stored[instance_id], one, observation, step_digests, plan)
 
     def _change(
@@ -159,6 +205,8 @@ class _Ingest:
         verdict = decide(tracked, o, self._read if told.last else replace(self._read, authoritative=False))
         if verdict is Verdict.STALE:
             self._outcome.stale += 1
+            if o.steps and not o.complete and instance.is_active:
+                self._late_steps(tracked, o, step_digests, plan)
             return
         if verdict is Verdict.AGAIN:
             tracked.attempt_offset = instance.attempt + 1 - o.attempt
@@ -166,8 +214,13 @@ class _Ingest:
         if instance.external_id != o.external_id:
             instance.rename(o.external_id, at=self._now)
         attempt = o.attempt + tracked.attempt_offset
-        instance.observe(o.status, at=self._now, attempt=attempt, **facts_told(o, self._read))
-        told_steps = (step_row(instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ()))
+        facts = facts_told(o, self._read)
+        if not o.complete and instance.workflow is not None:  # a part of it may not know what it is a part of
+            del facts["workflow"]
+        instance.observe(o.status, at=self._now, attempt=attempt, **facts)
+        told_steps = [step_row(instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ())]
+        if isinstance(o.steps, tuple) and self._rules.reads_steps:
+            plan.told[instance.id] = told_steps
         steps = [
             row for row in told_steps if step_digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest
         ]
@@ -190,10 +243,23 @@ class _Ingest:
         if not changes.keys().isdisjoint(_READ_BY_RULES):
             plan.retold.append(instance.id)
         if steps:
-            changes["steps"] = len(steps)
+            changes["steps"] = steps_told(steps)
         plan.observations.append(self._line(tracked, digest, _json.encode(changes).decode()))
         plan.events.extend(instance.pull_events())
         self._outcome.changed += 1
+        self._outcome.moved += (before["status"], before["attempt"]) != (instance.status, instance.attempt)
+
+    def _late_steps(
+        self, tracked: Tracked, o: Observation, digests: Mapping[tuple[UUID, str, int], bytes], plan: _Plan
+    ) -> None:
+        """Steps that were told apart from their instance, which has gone on since: they are news all the same."""
+        told = (step_row(tracked.instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ()))
+        steps = [row for row in told if digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest]
+        if steps:
+            plan.changed.append(tracked)
+            plan.steps.extend(steps)
+            plan.observations.append(self._line(tracked, None, _json.encode({"steps": len(steps)}).decode()))
+            self._outcome.changed += 1
 
     def _line(self, tracked: Tracked, digest: bytes | None, changes: str) -> ObservationRow:
         instance = tracked.instance
@@ -258,7 +324,8 @@ class _Ingest:
         )
         for before, after in replaced:
             self._replace(before, after, linking)
-        self._outcome.linked += linking.link([t.instance for t in plan.new], [t.instance for t in plan.changed])
+        new, changed = ([tracked.instance for tracked in rows] for rows in (plan.new, plan.changed))
+        self._outcome.linked += linking.link(new, changed, plan.told)
         if replaced:
             heirs = ledger.tracked([after for _, after in replaced])
             linking.hand_down([tracked.instance for tracked in heirs.values()])
@@ -269,10 +336,6 @@ class _Ingest:
         self._outcome.runs_changed += roll_up(self._uow, self._rules, linking.touched, self._now)
 
     def _follow(self, plan: _Plan, replaced: Sequence[UUID] = (), events: Sequence[DomainEvent] = ()) -> None:
-        if not self._rules.items:
-            return
-        from runlink.application.items import follow_items  # a megabyte that is needed where there are such rules
-
         follow_items(
             self._uow,
             self._rules,

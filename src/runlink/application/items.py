@@ -1,7 +1,7 @@
 """Steps become items: batches, items and their executions follow the stored steps of linked instances.
 
-Whatever changes instances or links calls `follow_items` behind it and before the roll-up, in the same transaction. It
-looks at the steps that changed, and at all steps of what is new or newly linked, in a handful of statements.
+`follow` comes here. It looks at the steps that changed, and at all steps of what is new or newly linked, in a handful
+of statements.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from runlink.application.items_rules import Claim, ReadyItemRule, claims_of, rea
 from runlink.application.keys import view
 from runlink.application.ports import StepRow, Tracked, UnitOfWork
 from runlink.application.rules import Rules
-from runlink.domain import DomainEvent, InstanceLinked
 
 ACTOR = "rule:items"
 """Who batches, items and executions are written by. An execution that somebody else ended is left alone."""
@@ -51,36 +50,9 @@ class Scope:
         return list({row.instance_id for row in mine}), sorted(names)
 
 
-def follow_items(
-    uow: UnitOfWork,
-    rules: Rules,
-    now: datetime,
-    *,
-    new: Iterable[UUID] = (),
-    changed: Iterable[UUID] = (),
-    whole: Iterable[UUID] = (),
-    runs: Iterable[UUID] = (),
-    steps: Sequence[StepRow] = (),
-    events: Iterable[DomainEvent] = (),
-) -> None:
-    """Brings the items of these instances, and the executions of their Runs, in line with the stored steps.
+class Following:
+    """Brings the items of what is looked at, and the executions of their Runs, in line with the stored steps."""
 
-    `steps` are all of the `new` instances and the changed ones of `changed`; of `whole`, and of what `events` tell was
-    linked, and of all instances of `runs`, all stored steps are read. Without rules nothing is asked of the store.
-    """
-    if not rules.items:
-        return
-    linked = {event.orchestration_instance_id for event in events if isinstance(event, InstanceLinked)}
-    scope = Scope(set(new), set(whole), set(changed), steps)
-    scope.whole |= linked - scope.new
-    if begun_again := list(runs):
-        scope.whole |= {one.instance_id for one in uow.ledger.carriers_of(begun_again)}
-    scope.changed -= scope.whole | scope.new
-    if scope.ids:
-        _Following(uow, rules, scope, now).follow()
-
-
-class _Following:
     def __init__(self, uow: UnitOfWork, rules: Rules, scope: Scope, now: datetime) -> None:
         self._uow = uow
         self._ledger = uow.ledger
@@ -89,6 +61,7 @@ class _Following:
         self._now = now
 
     def follow(self) -> None:
+        """Finds what claims to be which item, makes what is missing, and moves the executions."""
         scope = self._scope
         carriers = self._ledger.carriers(scope.ids)
         ruled = [(one, chosen) for one in carriers if (chosen := rules_for(self._rules, one))]

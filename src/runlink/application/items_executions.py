@@ -25,7 +25,7 @@ from runlink.application.items_story import (
     walk,
 )
 from runlink.application.ports import Ledger, StepRow, Tracked
-from runlink.application.rollup import ACTOR as ROLL_UP
+from runlink.application.settle import ACTOR as ROLL_UP
 from runlink.domain import BatchExecution, DomainEvent, ItemExecution, ItemStateHistory, Run
 
 _LAST: Final = datetime.max.replace(tzinfo=UTC)  # the place of what began nobody knows when

@@ -14,10 +14,9 @@ from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
-import msgspec
 from jmespath.exceptions import JMESPathError
 
-from runlink.application.keys import KeyOf, compile_key
+from runlink.application.keys import KeyOf, compile_key, step_view
 from runlink.application.ports import StepRow
 from runlink.application.settings import ItemRule
 
@@ -28,7 +27,6 @@ _EXPRESSIONS: Final = ("where", "batch", "batch_payload", "sequence_number", "ke
 _INDEXED: Final = (re.compile(r"(.*)\[(\d+)\]", re.DOTALL), re.compile(r"(.*?)\((\d+):(.*)\)", re.DOTALL))
 _AXIS: Final = re.compile(r"([A-Za-z_]\w*)\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|([^,'\"]*))\s*(?:,|$)")
 _MATRIX: Final = re.compile(r"(?:(.*?)\s*[-:]\s+)?([A-Za-z_]\w*\s*=.*)", re.DOTALL)
-_decode = msgspec.json.decode
 
 
 class Unfit(Exception):
@@ -123,21 +121,9 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
 
 def view_of(row: StepRow, *, times: bool = True) -> dict[str, Any]:
     """A step as expressions see it, without `instance` and `run`; times as ISO 8601 text."""
-    return {
-        "external_id": row.external_id,
-        "name": row.name,
-        "status": row.status.value,
-        "native_status": row.native_status,
-        "attempt": row.attempt,
-        "final": row.final,
-        "started_at": row.started_at.isoformat() if times and row.started_at else None,
-        "finished_at": row.finished_at.isoformat() if times and row.finished_at else None,
-        "message": row.message,
-        "inputs": None if row.inputs is None else _decode(row.inputs),
-        "outputs": None if row.outputs is None else _decode(row.outputs),
-        "parent": row.parent,
-        "fan_out": fan_out_of(row.name),
-    }
+    view = step_view(row, times=times)
+    view["fan_out"] = fan_out_of(row.name)
+    return view
 
 
 Skip = Callable[[StepRow, str], None]

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import jmespath
+import msgspec
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 
+from runlink.application.ports import StepRow
 from runlink.domain import Engine, OrchestrationInstance
-from runlink.spi import Observation, Revision
+from runlink.spi import Observation, Revision, Step
 
 KeyOf = Callable[[Mapping[str, Any]], Any]
 
@@ -26,17 +28,18 @@ MAX_KEY_LENGTH: Final = 500
 _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_VALUES: Final = 100
+_decode = msgspec.json.decode
 
 
 class RuleFailed(Exception):
     """A rule cannot be applied to one instance; the message says why."""
 
 
-def view(instance: OrchestrationInstance, engine: Engine) -> dict[str, Any]:
+def view(instance: OrchestrationInstance, engine: Engine, steps: Sequence[StepRow] | None = None) -> dict[str, Any]:
     """An instance as rules see it: the observation's fields by name, with `engine` and `type`; times as ISO 8601 text.
 
-    `created_at`, `started_at` and `finished_at` are the engine's; steps are not among the fields, for they may be read
-    only after an instance was linked.
+    `created_at`, `started_at` and `finished_at` are the engine's; `steps` are in the order in which they began, none
+    where none are told.
     """
     return {
         "engine": engine.name,
@@ -56,11 +59,36 @@ def view(instance: OrchestrationInstance, engine: Engine) -> dict[str, Any]:
         "created_at": instance.queued_at and instance.queued_at.isoformat(),
         "started_at": instance.started_at and instance.started_at.isoformat(),
         "finished_at": instance.finished_at and instance.finished_at.isoformat(),
+        "steps": [step_view(row) for row in sorted(steps or (), key=_place_of)],
     }
 
 
-def observation(instance: OrchestrationInstance) -> Observation:
-    """An instance as an adapter would tell it now, for the hook `runlink_link`; without steps and attempts."""
+def step_view(row: StepRow, *, times: bool = True) -> dict[str, Any]:
+    """A step as rules see it; times as ISO 8601 text."""
+    return {
+        "external_id": row.external_id,
+        "name": row.name,
+        "status": row.status.value,
+        "native_status": row.native_status,
+        "attempt": row.attempt,
+        "final": row.final,
+        "started_at": row.started_at.isoformat() if times and row.started_at else None,
+        "finished_at": row.finished_at.isoformat() if times and row.finished_at else None,
+        "message": row.message,
+        "inputs": None if row.inputs is None else _decode(row.inputs),
+        "outputs": None if row.outputs is None else _decode(row.outputs),
+        "parent": row.parent,
+    }
+
+
+def _place_of(row: StepRow) -> tuple[bool, float, str, int]:
+    """Where a step stands among the others, whoever tells of them: by its beginning, those without one last."""
+    began_s = row.started_at.timestamp() if row.started_at is not None else 0.0
+    return row.started_at is None, began_s, row.external_id, row.attempt
+
+
+def observation(instance: OrchestrationInstance, steps: Sequence[StepRow] | None = None) -> Observation:
+    """An instance as an adapter would tell it now, for the hook `runlink_link`; without attempts."""
     epoch, _, number = (instance.revision or "").rpartition(":")
     return Observation(
         external_id=instance.external_id,
@@ -78,7 +106,14 @@ def observation(instance: OrchestrationInstance) -> Observation:
         labels=instance.labels,
         message=instance.message,
         metadata=instance.instance_metadata,
+        steps=None if steps is None else tuple(_step(row) for row in sorted(steps, key=_place_of)),
     )
+
+
+def _step(row: StepRow) -> Step:
+    inputs, outputs = (None if text is None else _decode(text) for text in (row.inputs, row.outputs))
+    told = {name: getattr(row, name) for name in Step.__struct_fields__ if name not in ("inputs", "outputs")}
+    return Step(**told | {"native_status": row.native_status or "", "inputs": inputs, "outputs": outputs})
 
 
 def compile_key(expression: str) -> KeyOf:

@@ -6,12 +6,12 @@ are known, from both sides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from runlink.application.claims import Claim, Failure, claims_of, nearest
-from runlink.application.ports import Ledger, RunTimes, WaitingKey
+from runlink.application.ports import LinkLedger, RunTimes, StepRow, WaitingKey
 from runlink.application.rules import Asked, ReadyRule, Rules
 from runlink.domain import DomainEvent, Engine, OrchestrationInstance, Run, RunOrchestration
 
@@ -27,7 +27,7 @@ class Linking:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: LinkLedger,
         rules: Rules,
         *,
         engines: Iterable[Engine] = (),
@@ -42,6 +42,7 @@ class Linking:
         self._now = now
         self._make_runs = make_runs
         self._runs_of: dict[UUID, set[UUID]] = {}  # the Runs that an instance counts for, where it is known
+        self._steps: Mapping[UUID, Sequence[StepRow]] = {}
         self._stored: dict[tuple[UUID, UUID], RunOrchestration] = {}
         self._new_links: list[RunOrchestration] = []
         self._changed_links: dict[UUID, RunOrchestration] = {}
@@ -50,8 +51,17 @@ class Linking:
         self.failures: list[Failure] = []
         self.made: list[Run] = []
 
-    def link(self, new: Sequence[OrchestrationInstance], changed: Sequence[OrchestrationInstance]) -> int:
-        """Links what the rules say; the Runs of `changed` are touched in any case. Returns the number of new links."""
+    def link(
+        self,
+        new: Sequence[OrchestrationInstance],
+        changed: Sequence[OrchestrationInstance],
+        steps: Mapping[UUID, Sequence[StepRow]] | None = None,
+    ) -> int:
+        """Links what the rules say; the Runs of `changed` are touched in any case. Returns the number of new links.
+
+        `steps` are those that were told of the instances, for rules that look at them.
+        """
+        self._steps = steps or {}
         self._runs_of.update({instance.id: set() for instance in new})
         self._remember([instance.id for instance in changed])
         for instance in changed:
@@ -64,14 +74,16 @@ class Linking:
         self._remember([instance_id])
         self._attach(instance_id, run_id, rule, key)
 
-    def pin(self, instance_id: UUID, run_id: UUID, *, linked: bool) -> RunOrchestration:
-        """Links these two, or keeps them apart, by hand, whatever was before; stored by what is called next."""
+    def pin(self, instance_id: UUID, run_id: UUID, *, linked: bool, pinned: bool = True) -> RunOrchestration:
+        """Links these two, or keeps them apart, by hand, whatever was before; stored by what is called next.
+
+        With `pinned` False the rules may change it from now on."""
         self._remember([instance_id])
         found = self._stored.get((instance_id, run_id))
         link = found or RunOrchestration.attach(
-            run_id=run_id, orchestration_instance_id=instance_id, pinned=True, at=self._now, by=self._actor
+            run_id=run_id, orchestration_instance_id=instance_id, pinned=pinned, at=self._now, by=self._actor
         )
-        changed = link.pin(linked=linked, at=self._now, by=self._actor)
+        changed = link.pin(linked=linked, pinned=pinned, at=self._now, by=self._actor)
         if found is None:
             self._new_links.append(link)
             if not linked:
@@ -96,8 +108,7 @@ class Linking:
         self._flush()
 
     def _say(self, instances: Sequence[OrchestrationInstance]) -> None:
-        asked = [Asked(instance, self._engine(instance.engine_id)) for instance in instances]
-        claims = claims_of(self._rules, asked)
+        claims = claims_of(self._rules, self._asked(instances))
         self.failures.extend(claims.failures)
         newly = self._by_key(claims.keys)
         if self._rules.inherits or claims.correlations:
@@ -107,6 +118,10 @@ class Linking:
             looked_for = {row.instance_id for row in claims.correlations if row.side == "parent"}
             newly += [instance for instance in instances if instance.id in looked_for]
         self._to_children(newly)
+
+    def _asked(self, instances: Sequence[OrchestrationInstance]) -> Iterator[Asked]:
+        for one in instances:
+            yield Asked(one, self._engine(one.engine_id), self._steps.get(one.id))
 
     # --- by key ------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """What a changed configuration would do, before it does it. `runlink plan` comes here.
 
-Everything is done as it would be, page by page, each in a transaction that is taken back: nothing is changed, and
+The rules are asked as they would be, page by page, on a store that is only read: nothing is changed, nobody waits, and
 nothing is guessed but the number of requests.
 """
 
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from runlink.application.ports import Store, UnitOfWork
-from runlink.application.registry import register
+from runlink.application.ports import Store
+from runlink.application.registry import registering
 from runlink.application.relink import EVER, Relinked, relink
-from runlink.application.rules import Linker, Rules
+from runlink.application.rules import Linker
 from runlink.application.settings import Settings
 
 _SHOWN: Final = 10
@@ -31,10 +30,6 @@ class Pace:
 
     interval_s: float
     requests_per_turn: int
-
-
-class _NotKept(Exception):  # takes a transaction back
-    """Nothing went wrong; nothing is to be kept."""
 
 
 def plan(
@@ -54,30 +49,17 @@ def plan(
     the file, then those that are no longer in it), `runs` (to be made, by automation), `engines` (requests). Raises
     ValidationError where registering would.
     """
-
-    def rules(uow: UnitOfWork) -> Rules:
-        return register(uow, settings, linkers).rules
-
-    done = relink(store, rules, actor=actor, now=now, since=since, dry_run=True, progress=progress)
+    with store.reading() as uow:
+        found = registering(uow, settings, linkers)
+    engines = {engine.id: engine for engine in found.engines.values()}
+    done = relink(store, found.rules, actor=actor, now=now, since=since, trial=engines, progress=progress)
     return {
-        "changes": _changes(store, settings, actor),
+        "changes": found.changes,
         "instances": done.instances,
         "rules": rule_rows(settings, done),
         "runs": run_rows(done),
         "engines": _requests(store, settings, paces),
     }
-
-
-def _changes(store: Store, settings: Settings, actor: str) -> list[str]:
-    found: list[str] = []
-
-    def work(uow: UnitOfWork) -> None:
-        found[:] = register(uow, settings).changes
-        raise _NotKept
-
-    with suppress(_NotKept):
-        store.write(work, actor=actor)
-    return found
 
 
 def run_rows(done: Relinked) -> list[dict[str, Any]]:

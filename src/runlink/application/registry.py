@@ -21,6 +21,20 @@ class Registered:
     changes: tuple[str, ...] = field(default=())
 
 
+@dataclass(slots=True)
+class Registering:
+    """What registering would come to, and the rows that it would write; nothing is written yet."""
+
+    engines: dict[str, Engine]
+    rules: Rules
+    changes: list[str] = field(default_factory=list)
+    renamed: list[Engine] = field(default_factory=list)
+    new: list[Engine] = field(default_factory=list)
+    kept: list[Engine] = field(default_factory=list)
+    gone: list[Engine] = field(default_factory=list)
+    automations: list[Automation] = field(default_factory=list)
+
+
 def register(uow: UnitOfWork, settings: Settings, linkers: Mapping[str, Linker] | None = None) -> Registered:
     """Makes the rows agree with the configuration; `linkers` are the plugins that rules may ask for keys.
 
@@ -28,18 +42,32 @@ def register(uow: UnitOfWork, settings: Settings, linkers: Mapping[str, Linker] 
     `renamed_from` keeps the row under the new name. A changed type is refused with ValidationError: another product's
     ids would be mixed with what is stored. Automations that rules or policies name are made when they are missing.
     """
-    changes: list[str] = []
+    found = registering(uow, settings, linkers)
+    for engine in (*found.renamed, *found.kept):  # a former name is free before another engine takes it
+        uow.engines.update(engine)
+    for engine in found.new:
+        uow.engines.add(engine)
+    for engine in found.gone:
+        uow.engines.delete(engine)
+    for automation in found.automations:
+        uow.automations.add(automation)
+    return Registered(found.engines, found.rules, tuple(found.changes))
+
+
+def registering(uow: UnitOfWork, settings: Settings, linkers: Mapping[str, Linker] | None = None) -> Registering:
+    """The same, looked at only. Raises ValidationError where registering would."""
+    found = Registering({}, Rules())
     stored = {engine.name: engine for engine in _all_engines(uow)}
     for wanted in settings.engines.values():
-        _rename(uow, wanted, stored, changes)
-    engines = {name: _register_engine(uow, wanted, stored, changes) for name, wanted in settings.engines.items()}
+        _rename(wanted, stored, found)
+    found.engines = {name: _engine(uow.actor, wanted, stored, found) for name, wanted in settings.engines.items()}
     for name, engine in stored.items():
-        if engine.is_active and name not in engines:
-            uow.engines.delete(engine)
-            changes.append(f"engine {name}: deactivated; its instances stay")
-    known = _register_automations(uow, settings, changes)
-    rules = Rules(settings.links, known, settings.automations, linkers or {}, settings.items)
-    return Registered(engines, rules, tuple(changes))
+        if engine.is_active and name not in found.engines:
+            found.gone.append(engine)
+            found.changes.append(f"engine {name}: deactivated; its instances stay")
+    known = _automations(uow, settings, found)
+    found.rules = Rules(settings.links, known, settings.automations, linkers or {}, settings.items)
+    return found
 
 
 def _all_engines(uow: UnitOfWork) -> Iterable[Engine]:
@@ -49,26 +77,27 @@ def _all_engines(uow: UnitOfWork) -> Iterable[Engine]:
         after = page[-1].id
 
 
-def _rename(uow: UnitOfWork, wanted: EngineSettings, stored: dict[str, Engine], changes: list[str]) -> None:
+def _rename(wanted: EngineSettings, stored: dict[str, Engine], found: Registering) -> None:
     """Before anything else, so that the former name is free for another engine of the same file."""
     former = wanted.renamed_from
     if former is None or former not in stored:
         return
     if wanted.name in stored:
-        changes.append(f"engine {wanted.name}: renamed_from has no effect, {former} is stored beside it; take it out")
+        both = f"renamed_from has no effect, {former} is stored beside it; take it out"
+        found.changes.append(f"engine {wanted.name}: {both}")
         return
     stored[wanted.name] = stored.pop(former)
     stored[wanted.name].update_details(name=wanted.name)
-    uow.engines.update(stored[wanted.name])
-    changes.append(f"engine {wanted.name}: renamed from {former}")
+    found.renamed.append(stored[wanted.name])
+    found.changes.append(f"engine {wanted.name}: renamed from {former}")
 
 
-def _register_engine(uow: UnitOfWork, wanted: EngineSettings, stored: dict[str, Engine], changes: list[str]) -> Engine:
+def _engine(actor: str, wanted: EngineSettings, stored: Mapping[str, Engine], found: Registering) -> Engine:
     engine = stored.get(wanted.name)
     if engine is None:
-        engine = Engine(name=wanted.name, type=wanted.type, url=wanted.url)
-        uow.engines.add(engine)
-        changes.append(f"engine {wanted.name}: new, {wanted.type} at {wanted.url}")
+        engine = Engine(name=wanted.name, type=wanted.type, url=wanted.url or None)
+        found.new.append(engine)
+        found.changes.append(f"engine {wanted.name}: new, {wanted.type}{wanted.url and f' at {wanted.url}'}")
         return engine
     if engine.type.lower() != wanted.type.lower():
         raise ValidationError(
@@ -76,22 +105,23 @@ def _register_engine(uow: UnitOfWork, wanted: EngineSettings, stored: dict[str, 
             f"{engine.type!r}; give the new one another name (the old one's instances stay), or put the type back"
         )
     if not engine.is_active:
-        engine.restore(by=uow.actor)
-        changes.append(f"engine {wanted.name}: active again")
-    if engine.update_details(url=wanted.url):
-        changes.append(f"engine {wanted.name}: now at {wanted.url}")
-    uow.engines.update(engine)
+        engine.restore(by=actor)
+        found.changes.append(f"engine {wanted.name}: active again")
+    if engine.update_details(url=wanted.url or None):
+        found.changes.append(f"engine {wanted.name}: now at {wanted.url or 'no address'}")
+    if engine not in found.renamed:
+        found.kept.append(engine)
     return engine
 
 
-def _register_automations(uow: UnitOfWork, settings: Settings, changes: list[str]) -> dict[str, UUID]:
+def _automations(uow: UnitOfWork, settings: Settings, found: Registering) -> dict[str, UUID]:
     """The automations that the configuration names, by the name as it is written there."""
     names = {name: name.strip() for name in settings.named_automations()}
     known = uow.ledger.automation_ids(names.values())
     for name in dict.fromkeys(names.values()):
         if name not in known:
             automation = Automation(name=name)
-            uow.automations.add(automation)
+            found.automations.append(automation)
             known[name] = automation.id
-            changes.append(f"automation {name}: new")
+            found.changes.append(f"automation {name}: new")
     return {written: known[name] for written, name in names.items()}

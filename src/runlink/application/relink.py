@@ -1,5 +1,5 @@
 """The rules applied to stored instances: links they make now, links they no longer make. `runlink relink` comes here,
-and `plan`, which lets it happen and takes it back.
+`plan`, which only wants to know, and whoever takes a link off by hand.
 
 Each page is a transaction of its own, so that a running daemon goes on between them; doing it again changes nothing.
 """
@@ -7,22 +7,24 @@ Each page is a transaction of its own, so that a running daemon goes on between 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
 from runlink.application.claims import Failure
-from runlink.application.items import follow_items
+from runlink.application.follow import follow_items
 from runlink.application.link import MAX_DEPTH, Linking
-from runlink.application.ports import Store, UnitOfWork
+from runlink.application.ports import LinkLedger, StepRow, Store, UnitOfWork
 from runlink.application.rollup import roll_up
-from runlink.application.rules import Rules
-from runlink.domain import OrchestrationInstance, RunOrchestration
+from runlink.application.rules import Asked, Rules
+from runlink.application.trial import TrialLedger
+from runlink.domain import Engine, OrchestrationInstance, RunOrchestration
 
 PAGE = 200
 """Instances of one transaction: about a tenth of a second on SQLite."""
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_WITH_STEPS = 20  # instances whose steps are in memory at a time: each may have ten thousand
 
 _Pair = tuple[UUID, UUID]
 
@@ -33,6 +35,8 @@ class Relinked:
 
     matched   rule -> (engine, workflow) -> instances it applies to
     linked, unlinked   rule -> links; made  automation -> correlation ids of new Runs; failed  rule -> instances
+    runs_touched       Runs that got an instance or lost one
+    runs_changed       Runs that moved or were told better for it; not found out by a dry run
     last      the last instance that was done: where to go on
     """
 
@@ -43,92 +47,88 @@ class Relinked:
     made: dict[str, set[str]] = field(default_factory=dict)
     failed: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
+    runs_touched: int = 0
     runs_changed: int = 0
     last: UUID | None = None
 
 
 @dataclass(slots=True)
 class _Page:
-    """One page's part. `links` tell each link apart, also one to a Run that was taken back."""
+    """One page's part. `links` tell each link and its Run apart, also a Run that is made again by a dry run."""
 
     instances: list[OrchestrationInstance]
     matched: list[tuple[str, str, str]] = field(default_factory=list)
-    links: list[tuple[str, bool, int]] = field(default_factory=list)
+    links: list[tuple[str, bool, int, int]] = field(default_factory=list)
     made: list[tuple[str, str]] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     runs_changed: int = 0
 
 
-class _NotKept(Exception):  # takes a transaction back
-    def __init__(self, page: _Page) -> None:
-        self.page = page
-
-
 def relink(
     store: Store,
-    rules: Callable[[UnitOfWork], Rules],
+    rules: Rules,
     *,
     actor: str,
     now: Callable[[], datetime],
     since: datetime = EVER,
     engine_id: UUID | None = None,
     after: UUID | None = None,
-    dry_run: bool = False,
+    trial: Mapping[UUID, Engine] | None = None,
     progress: Callable[[Relinked], None] = lambda _: None,
     page_size: int = PAGE,
 ) -> Relinked:
     """Asks the rules again about every instance that began since then, in order of id, those behind `after`.
 
-    `rules` gives the rules within each transaction. With `dry_run` each transaction is taken back: what is counted is
-    what would be done, each link and each Run once. `progress` is called after each page.
+    `trial` gives the engines as the configuration has them, by id: then the store is only read, and what is counted
+    is what would be done, each link and each Run once. `progress` is called after each page.
     """
     total = Relinked(last=after)
     counted: set[tuple[bool, int]] = set()  # hashes: what would be linked may come up in several pages
+    touched: set[int] = set()
 
-    def work(uow: UnitOfWork) -> _Page:
-        page = _relink_page(uow, rules(uow), since, engine_id, total.last, now(), page_size)
-        if dry_run:
-            raise _NotKept(page)
-        return page
+    def instances(uow: UnitOfWork) -> list[OrchestrationInstance]:
+        tracked = uow.ledger.instances_after(total.last, since=since, engine_id=engine_id, limit=page_size)
+        return [one.instance for one in tracked]
+
+    def keep(uow: UnitOfWork) -> _Page:
+        linking, page = _ask(uow.ledger, rules, instances(uow), uow.actor, now())
+        return _keep(uow, rules, linking, page, now())
 
     while True:
-        try:
-            page = store.write(work, actor=actor)
-        except _NotKept as undone:
-            page = undone.page
+        if trial is None:
+            page = store.write(keep, actor=actor)
+        else:
+            with store.reading() as uow:
+                _, page = _ask(TrialLedger(uow.ledger, trial), rules, instances(uow), actor, now())
         if not page.instances:
             return total
-        _count(total, page, counted if dry_run else None)
+        _count(total, page, touched, None if trial is None else counted)
         progress(total)
 
 
-def _relink_page(
-    uow: UnitOfWork,
-    rules: Rules,
-    since: datetime,
-    engine_id: UUID | None,
-    after: UUID | None,
-    now: datetime,
-    limit: int,
-) -> _Page:
-    tracked = uow.ledger.instances_after(after, since=since, engine_id=engine_id, limit=limit)
-    page = _Page([one.instance for one in tracked])
-    if not tracked:
-        return page
-    engines = uow.ledger.engines(list({one.engine_id for one in page.instances}))
-    linking = Relinking(uow.ledger, rules, engines=engines.values(), actor=uow.actor, now=now, make_runs=True)
-    linking.again(page.instances)
+def _ask(
+    ledger: LinkLedger, rules: Rules, instances: list[OrchestrationInstance], actor: str, now: datetime
+) -> tuple[Relinking, _Page]:
+    """Asks about the instances of a page, and tells what came of it."""
+    page = _Page(instances)
+    engines = ledger.engines(list({one.engine_id for one in instances}))
+    linking = Relinking(ledger, rules, engines=engines.values(), actor=actor, now=now, make_runs=True)
+    linking.again(instances)
     for one in page.instances:
         engine = engines[one.engine_id]
         page.matched += [(r.rule.name, engine.name, one.workflow or "") for r in rules.applying(engine, one)]
     names = {automation_id: name.strip() for name, automation_id in rules.automations.items()}
     made = {run.id: (names[run.automation_id], run.correlation_id or "") for run in linking.made}
     page.made = list(made.values())
-    page.links = [
-        (link.rule or "", link.is_active, hash((link.orchestration_instance_id, made.get(link.run_id, link.run_id))))
-        for link in linking.settled
-    ]
+    for link in linking.settled:
+        run = hash(made.get(link.run_id, link.run_id))
+        page.links.append((link.rule or "", link.is_active, hash((link.orchestration_instance_id, run)), run))
     page.failures = linking.failures
+    return linking, page
+
+
+def _keep(uow: UnitOfWork, rules: Rules, linking: Relinking, page: _Page, now: datetime) -> _Page:
+    """Lets items and Runs follow."""
     for failure in linking.failures:
         uow.ledger.quarantine(failure.engine.id, "relink", [failure.quarantined()], now)
     uow.ledger.insert_events(linking.events, now, uow.actor)
@@ -138,18 +138,20 @@ def _relink_page(
     return page
 
 
-def _count(total: Relinked, page: _Page, counted: set[tuple[bool, int]] | None) -> None:
+def _count(total: Relinked, page: _Page, touched: set[int], counted: set[tuple[bool, int]] | None) -> None:
     total.instances += len(page.instances)
     total.last = page.instances[-1].id
     total.runs_changed += page.runs_changed
     for rule, engine, workflow in page.matched:
         total.matched.setdefault(rule, Counter())[engine, workflow] += 1
-    for rule, active, mark in page.links:
+    for rule, active, mark, run in page.links:
+        touched.add(run)
         if counted is not None:
             if (active, mark) in counted:
                 continue
             counted.add((active, mark))
         (total.linked if active else total.unlinked)[rule] += 1
+    total.runs_touched = len(touched)
     for automation, key in page.made:
         total.made.setdefault(automation, set()).add(key)
     for failure in page.failures:
@@ -189,6 +191,28 @@ class Relinking(Linking):
         changed = [link for link in self._changed_links.values() if link.id not in self._restated or not link.is_active]
         self.settled += [*self._new_links, *changed]
         self._flush()
+
+    def take_off(self, instance: OrchestrationInstance, run_id: UUID, *, pinned: bool = True) -> RunOrchestration:
+        """Takes a link off by hand, and with it what was handed down by way of it and has no other ground."""
+        link = self.pin(instance.id, run_id, linked=False, pinned=pinned)
+        by_id = {instance.id: instance}
+        heirs = self._heirs_in_doubt([(instance.id, run_id)], by_id)
+        if heirs:
+            self._settle(self._doubt(heirs, by_id))
+        self.settled += [*self._new_links, *self._changed_links.values()]
+        self._flush()
+        return link
+
+    def _asked(self, instances: Sequence[OrchestrationInstance]) -> Iterator[Asked]:
+        """With their stored steps, where a rule may look at them."""
+        for begin in range(0, len(instances), _WITH_STEPS):
+            some = instances[begin : begin + _WITH_STEPS]
+            wanted = [one.id for one in some if self._rules.reading_steps(self._engine(one.engine_id), one)]
+            steps: dict[UUID, list[StepRow]] = {}
+            for row in self._ledger.steps_of(wanted):
+                steps.setdefault(row.instance_id, []).append(row)
+            for one in some:
+                yield Asked(one, self._engine(one.engine_id), steps.get(one.id))
 
     def _is_doubtful(self, pair: _Pair, instance: OrchestrationInstance) -> bool:
         link = self._stored[pair]

@@ -10,22 +10,12 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from runlink.application.conclude import Conclusion, conclude
+from runlink.application.follow import follow_items
 from runlink.application.policy import Policy
 from runlink.application.ports import Linked, UnitOfWork
 from runlink.application.rules import Rules
-from runlink.domain import (
-    KEEP,
-    BatchExecution,
-    DomainEvent,
-    Evidence,
-    ExecutionStatus,
-    ItemExecution,
-    Run,
-    settle_executions,
-)
-
-ACTOR = "rule:roll-up"
-"""Who a Run's transitions are written by. A Run that somebody else ended is left alone."""
+from runlink.application.settle import ACTOR, settle
+from runlink.domain import KEEP, DomainEvent, Evidence, ExecutionStatus, Run
 
 _S = ExecutionStatus
 
@@ -62,10 +52,7 @@ def roll_up(uow: UnitOfWork, rules: Rules, run_ids: Iterable[UUID], now: datetim
     uow.ledger.update_runs(changed, ACTOR)
     uow.ledger.set_quiet(quiet)
     uow.ledger.insert_events(events, now, ACTOR)
-    if reopened:  # what the end had settled goes on
-        from runlink.application.items import follow_items
-
-        follow_items(uow, rules, now, runs=reopened)
+    follow_items(uow, rules, now, runs=reopened)  # what the end had settled goes on
     # also those that had ended before: items are followed behind the end of their Run, too
     settle(uow, [run for run in runs if run.status in (_S.FAILED, _S.CANCELLED)], now)
     return len(changed)
@@ -137,26 +124,3 @@ def evidence(one: Linked | None) -> Evidence | None:
         native_status=one.native_status,
         observed_at=one.observed_at,
     )
-
-
-def settle(uow: UnitOfWork, runs: Sequence[Run], now: datetime) -> None:
-    """What ended Runs do to their open batch and item executions (RUN_END_EFFECT), in a handful of statements."""
-    if not runs:
-        return
-    batches, items = uow.ledger.open_executions([run.id for run in runs])
-    if not (batches or items):
-        return
-    of_batches: dict[UUID, list[BatchExecution]] = {}
-    of_items: dict[UUID, list[ItemExecution]] = {}
-    for batch in batches:
-        of_batches.setdefault(batch.run_id, []).append(batch)
-    for item in items:
-        of_items.setdefault(item.run_id, []).append(item)
-    for run in runs:
-        settle_executions(run, of_batches.get(run.id, ()), of_items.get(run.id, ()), at=run.finished_at)
-    batches = [one for one in batches if one.version != one.stored_version]
-    items = [one for one in items if one.version != one.stored_version]
-    uow.ledger.update_item_executions(items, ACTOR)
-    uow.ledger.insert_history([record for one in items for record in one.pull_history()], ACTOR, now)
-    uow.ledger.update_batch_executions(batches, ACTOR)
-    uow.ledger.insert_events([event for one in (*items, *batches) for event in one.pull_events()], now, ACTOR)

@@ -7,13 +7,15 @@ from enum import StrEnum
 from uuid import UUID
 
 from runlink.application.errors import Missing
-from runlink.application.items import follow_items
+from runlink.application.follow import follow_items
 from runlink.application.link import Linking
 from runlink.application.ports import RunTimes, UnitOfWork
 from runlink.application.problems import suggestion
-from runlink.application.rollup import roll_up, settle
+from runlink.application.relink import Relinking
+from runlink.application.rollup import roll_up
 from runlink.application.rules import Rules
 from runlink.application.settings import Settings
+from runlink.application.settle import settle
 from runlink.domain import Automation, Run, RunOrchestration, ValidationError
 
 
@@ -129,16 +131,22 @@ def link(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now:
     return tie
 
 
-def unlink(uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, now: datetime) -> RunOrchestration:
-    """Takes a link off by hand; no rule puts it back. What the instance started keeps its own."""
-    if not uow.run_orchestrations.list(run_id=run_id, orchestration_instance_id=instance_id):
+def unlink(
+    uow: UnitOfWork, rules: Rules, run_id: UUID, instance_id: UUID, *, keep_apart: bool = True, now: datetime
+) -> list[RunOrchestration]:
+    """Takes a link off by hand; no rule puts it back, unless `keep_apart` is False: then the two are as if nobody had
+    linked them. What the instance started goes with it, but for what a hand, a key, or another parent ties to the Run.
+    Returns the links that went, that one first."""
+    tracked = uow.ledger.tracked([instance_id]).get(instance_id)
+    if tracked is None or not uow.run_orchestrations.list(run_id=run_id, orchestration_instance_id=instance_id):
         raise Missing(f"instance {instance_id} is not linked to run {run_id}")
-    linking = _linking(uow, rules, now)
-    tie = linking.pin(instance_id, run_id, linked=False)
-    linking.hand_down([])
-    follow_items(uow, rules, now, whole=[instance_id])
+    linking = Relinking(uow.ledger, rules, actor=uow.actor, now=now, make_runs=False)
+    tie = linking.take_off(tracked.instance, run_id, pinned=keep_apart)
+    for failure in linking.failures:
+        uow.ledger.quarantine(failure.engine.id, "relink", [failure.quarantined()], now)
+    follow_items(uow, rules, now, whole=[link.orchestration_instance_id for link in linking.settled])
     _follow(uow, rules, linking, now)
-    return tie
+    return [tie, *(link for link in linking.settled if not link.is_active and link is not tie)]
 
 
 def end_quiet_runs(uow: UnitOfWork, rules: Rules, now: datetime, *, limit: int = 200) -> int:

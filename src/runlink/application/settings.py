@@ -12,6 +12,8 @@ from typing import Any, Final
 from runlink.application.policy import Policy
 
 DEFAULT_POLL_INTERVAL_S: Final = 15.0
+SCHEMES: Final = ("github", "gitlab", "standard-webhooks", "bearer", "basic")
+"""How a delivery may prove where it comes from; `hosting.authentication` implements them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +28,30 @@ class Secret:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WebhookSettings:
+    """One `[engines.NAME.webhook]` table: what the engine may push to `/hooks/NAME`. Without it, nothing.
+
+    secrets          any of them will do, so that one can take the place of another; never empty
+    authentication   one of SCHEMES; None leaves it to the adapter
+    user             whom `basic` expects; None: anyone who knows the password
+    tolerance_s      how far a signed time may be from ours, for `standard-webhooks`
+    max_bytes        of a body, also after it is unpacked
+    poll_interval_s  how often the engine is polled while nothing goes missing of what it pushes; None: ten times less
+    """
+
+    secrets: tuple[Secret, ...]
+    authentication: str | None = None
+    user: str | None = None
+    tolerance_s: float = 300.0
+    max_bytes: int = 1 << 20
+    poll_interval_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineSettings:
     """One `[engines.NAME]` table.
 
+    url               empty for an engine that is only received from
     poll_interval_s   None leaves it to the adapter, and then to DEFAULT_POLL_INTERVAL_S
     options    the keys that belong to the plugin, checked against its schema; secrets are still `Secret` references
     include, exclude   shell-style patterns over the workflow's full path, case sensitive; exclude wins
@@ -36,7 +59,7 @@ class EngineSettings:
 
     name: str
     type: str
-    url: str
+    url: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
@@ -48,6 +71,7 @@ class EngineSettings:
     max_metadata_bytes: int = 65536
     verify_tls: bool | Path = True
     renamed_from: str | None = None
+    webhook: WebhookSettings | None = None
 
     def wants(self, workflow: str) -> bool:
         """Whether `include` and `exclude` select this workflow."""
@@ -172,6 +196,30 @@ class LinkRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Subscription:
+    """One `[[subscriptions]]` table: who is told of runlink's own events, by POST.
+
+    events        shell-style patterns over event types: `run.*`
+    secrets       each signs, after Standard Webhooks, so that the receiver can change over; never empty
+    source        the CloudEvents `source` of what is sent
+    timeout_s     how long the receiver may take to answer
+    max_attempts  how often an event is tried before it is put aside as dead
+    """
+
+    name: str
+    url: str
+    secrets: tuple[Secret, ...]
+    events: tuple[str, ...] = ("run.*",)
+    source: str = "/runlink"
+    timeout_s: float = 10.0
+    max_attempts: int = 15
+
+    def wants(self, event_type: str) -> bool:
+        """Whether the receiver asked for such events."""
+        return any(fnmatch.fnmatchcase(event_type, pattern) for pattern in self.events)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ItemRule:
     """One `[[items]]` table: which steps of an instance are Items, and which. docs/reference/items.md says it all.
 
@@ -214,6 +262,8 @@ class Retention:
     observations_days: float = 90.0
     outbox_days: float = 14.0
     quarantine_days: float = 30.0
+    deliveries_days: float = 14.0
+    dead_deliveries_days: float = 90.0
     audit_days: float = 365.0
 
 
@@ -263,6 +313,7 @@ class Settings:
     engines: Mapping[str, EngineSettings] = field(default_factory=dict)
     links: tuple[LinkRule, ...] = ()
     automations: Mapping[str, Policy] = field(default_factory=dict)
+    subscriptions: tuple[Subscription, ...] = ()
     items: tuple[ItemRule, ...] = ()
     retention: Retention = field(default_factory=Retention)
     server: ServerSettings = field(default_factory=ServerSettings)

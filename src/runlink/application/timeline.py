@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ Bar = dict[str, Any]
 
 
 def timeline(told: Mapping[str, Any], *, now: datetime) -> list[Bar]:
-    """The bars of an explanation, each below the one it belongs to.
+    """The bars of an explanation, each below the one it belongs to, parts of steps too.
 
     Keys: `kind` (run, instance, attempt, step), `depth`, `label`, `engine`, `external_id`, `status`, `attempt`,
     `queued_at`, `started_at`, `until`, `is_open`. `until` is the end, the vanishing, or `now` for what is open; None
@@ -35,9 +35,26 @@ def _instance(row: Mapping[str, Any], now: datetime) -> Iterator[Bar]:
         for attempt in row["attempts"]:
             facts = {**attempt, "attempt": attempt["number"]}
             yield _bar("attempt", 2, f"attempt {attempt['number']}", facts, now, **of)
-    for step in row["steps"]:
+    for level, step in _nested(row["steps"]):
         again = f" (attempt {step['attempt']})" if step["attempt"] > 1 else ""
-        yield _bar("step", 2, f"{step['name']}{again}", step, now, **of)
+        yield _bar("step", 2 + level, f"{step['name']}{again}", step, now, **of)
+
+
+def _nested(steps: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Each step once, with how deep it lies: behind the one it is a part of, in the order that was given."""
+    last = {step["external_id"]: number for number, step in enumerate(steps)}  # of several attempts
+    parts: dict[int | None, list[int]] = {}
+    for number, step in enumerate(steps):
+        parent = last.get(step["parent"]) if step.get("parent") is not None else None
+        parts.setdefault(None if parent == number else parent, []).append(number)
+    waiting = [(0, number) for number in reversed(parts.get(None, ()))]
+    seen: set[int] = set()
+    while waiting:
+        level, number = waiting.pop()
+        seen.add(number)
+        yield level, steps[number]
+        waiting += [(level + 1, part) for part in reversed(parts.get(number, ()))]
+    yield from ((0, step) for number, step in enumerate(steps) if number not in seen)  # an engine may tell of a circle
 
 
 def _bar(kind: str, depth: int, label: str, row: Mapping[str, Any], now: datetime, **of: str) -> Bar:

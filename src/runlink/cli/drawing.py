@@ -163,7 +163,7 @@ def _observation(seen: Facts) -> Text:
     told = f"  {', '.join(changes)}" if isinstance(changes, Mapping) and changes else ""
     told = "  first seen" if isinstance(changes, Mapping) and "external_id" in changes else told
     attempt = f"  attempt {seen['attempt']}" if seen["attempt"] > 1 else ""
-    return _line(when(seen["observed_at"]), f"  {seen['feed']}  ", _status(seen), attempt, told)
+    return _line(when(seen["recorded_at"]), f"  {seen['feed']}  ", _status(seen), attempt, told)
 
 
 def _event(event: Facts) -> Text:

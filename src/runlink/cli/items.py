@@ -83,7 +83,8 @@ def _say(told: dict[str, Any]) -> None:
         whose = (
             f"run {run['run_key']}" if run["run_id"] else "it counts for no run; for one that would have the key RUN"
         )
-        output.say(f"{whose} of {run['automation']}: makes {run['makes_batches']} batches, {run['makes_items']} items")
+        made = f"new batches: {run['makes_batches']}; new items: {run['makes_items']}"
+        output.say(f"{whose} of {run['automation']}; {made}")
         if not run["rules"]:
             output.say("no item rule is for this workflow and automation")
         columns: dict[str, output.Cell] = {

@@ -30,7 +30,7 @@ def link(context: typer.Context, run: RunArgument, instance: InstanceArgument, e
     What the instance started follows the rules. The rule goes to stdout, as TOML.
     """
     from runlink.application import runs
-    from runlink.application.inbox import made_by
+    from runlink.application.inbox import made_by, rule_of_file
 
     with session.record(context) as runlink:
         rules = runlink.rules()
@@ -38,7 +38,8 @@ def link(context: typer.Context, run: RunArgument, instance: InstanceArgument, e
         def work(uow: SqlUnitOfWork) -> tuple[UUID, UUID, str | None, str | None]:
             ids = lookup.run_id(uow, run), lookup.instance_id(uow, instance, engine)
             tie = runs.link(uow, rules, *ids, now=runlink.now())
-            return *ids, tie.rule, None if tie.rule in rules.by_name else made_by(uow, rules, *ids)
+            rule = tie.rule if tie.rule in rules.by_name else rule_of_file(uow, rules, *ids)
+            return *ids, rule, None if rule is not None else made_by(uow, rules, *ids)
 
         run_id, instance_id, rule, learnt = session.write(runlink, work)
         _tell(runlink, run_id, f"instance {instance_id} is linked to")
@@ -46,25 +47,26 @@ def link(context: typer.Context, run: RunArgument, instance: InstanceArgument, e
         output.say("this rule would have made the link:")
         typer.echo(learnt, nl=False)
     elif rule is not None:
-        output.say(f"the rule {rule!r} made this link before; now it is yours, and no rule takes it off")
+        output.say(f"the rule {rule!r} makes this link; now it is yours, and no rule takes it off")
     else:
         output.say("no rule can make this link: nothing in the instance leads to the Run; pass the run id on to it")
 
 
 def unlink(context: typer.Context, run: RunArgument, instance: InstanceArgument, engine: EngineOption = None) -> None:
-    """Take the link off; no rule puts it back."""
+    """Take the link off, and what the instance handed down to those it started; no rule puts it back."""
     from runlink.application import runs
 
     with session.record(context) as runlink:
         rules = runlink.rules()
 
-        def work(uow: SqlUnitOfWork) -> tuple[UUID, UUID]:
+        def work(uow: SqlUnitOfWork) -> tuple[UUID, UUID, int]:
             ids = lookup.run_id(uow, run), lookup.instance_id(uow, instance, engine)
-            runs.unlink(uow, rules, *ids, now=runlink.now())
-            return ids
+            return *ids, len(runs.unlink(uow, rules, *ids, now=runlink.now())) - 1
 
-        run_id, instance_id = session.write(runlink, work)
+        run_id, instance_id, heirs = session.write(runlink, work)
         _tell(runlink, run_id, f"instance {instance_id} is unlinked from")
+    if heirs:
+        output.say(f"with it went what it had started: {heirs} {'link' if heirs == 1 else 'links'}")
 
 
 def _tell(runlink: Runlink, run_id: UUID, done: str) -> None:

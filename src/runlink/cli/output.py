@@ -39,6 +39,11 @@ _STYLES = {
     "hung": "bold red",
     "refused": "bold red",
     "failed": "bold red",
+    "missing": "yellow",
+    "dead": "bold red",
+    "done": "green",
+    "sent": "green",
+    "waiting": "cyan",
 }
 
 

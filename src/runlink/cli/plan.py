@@ -10,7 +10,6 @@ import typer
 from runlink.cli import output, session
 from runlink.cli.options import OutputOption, SinceOption, moment
 from runlink.cli.output import Output
-from runlink.cli.progress import instances_bar
 
 if TYPE_CHECKING:
     from runlink.store import SqlStore
@@ -48,7 +47,7 @@ def _planned(runlink: Any, store: SqlStore, since: Any) -> dict[str, Any]:
     begin = since or EVER
     with store.reading() as uow:
         total = uow.ledger.count_instances(since=begin, engine_id=None)
-    with instances_bar(total) as progress:
+    with output.progress("asking the rules", "instances") as advance:
         return look(
             store,
             runlink.settings,
@@ -57,7 +56,7 @@ def _planned(runlink: Any, store: SqlStore, since: Any) -> dict[str, Any]:
             actor=session.actor(),
             now=runlink.now,
             since=begin,
-            progress=progress,
+            progress=lambda done: advance(done.instances, total),
         )
 
 

@@ -1,7 +1,8 @@
-"""`runlink plugins list` and `runlink quarantine`: what was brought, and what could not be taken in."""
+"""`runlink plugins` and `runlink quarantine`: what was brought, and what could not be taken in."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,12 +49,76 @@ def list_(
         "state": lambda row: "refused" if row["refused"] else "ok",
         "engine types": "engine_types",
         "can": "capabilities",
+        "grade": _grade,
     }
     output.listing(rows, columns, form, empty="no plugin was found; install one, e.g. runlink-jenkins")
     if form is Output.TABLE:
         for row in rows:
             if row["refused"]:
                 output.say(f"{row['name']}: {row['refused']}")
+
+
+def _grade(row: output.Row) -> str:
+    if row["refused"]:
+        return ""
+    return f"{row['grade'] or 'none'}{', experimental' if row['experimental'] else ''}"
+
+
+@app.command()
+def check(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="Only this plugin.")] = None,
+    path: Annotated[Path | None, typer.Option("--path", help="Where its sources are, tests included.")] = None,
+    form: OutputOption = Output.TABLE,
+) -> None:
+    """Look plugins through: hooks, signatures, schema, grade, tests, documentation, clashing dependencies.
+
+    Exit code 1 when something is wrong. What cannot be seen from here is said, and counts as neither.
+    """
+    import logging
+
+    from runlink import bootstrap
+    from runlink.hosting.inspection import inspect
+
+    logging.getLogger("runlink.hosting").setLevel(logging.ERROR)  # the table has the same sentences
+    host = bootstrap.load_plugins(None, session.given(context).disabled)
+    chosen = [plugin for plugin in host.plugins if name is None or plugin.name == name]
+    if name is not None and not chosen:
+        there = ", ".join(plugin.name for plugin in host.plugins) or "none"
+        raise typer.BadParameter(f"no plugin is called {name!r}; installed: {there}", param_hint="NAME")
+    findings = [finding for plugin in chosen for finding in inspect(host, plugin, path)]
+    rows = [{"plugin": f.plugin, "about": f.about, "ok": f.ok, "text": f.text} for f in findings]
+    columns: dict[str, output.Cell] = {
+        "plugin": "plugin",
+        "about": "about",
+        "state": lambda row: {True: "ok", False: "failed", None: "unseen"}[row["ok"]],
+        "what": "text",
+    }
+    output.listing(rows, columns, form, empty="no plugin was found; install one, e.g. runlink-jenkins")
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="The engine type, e.g. acme.")],
+    path: Annotated[Path | None, typer.Option("--path", help="The new folder. Default: runlink-NAME here.")] = None,
+) -> None:
+    """Make a distribution for a new engine type, which passes its own tests at once."""
+    from runlink.cli.scaffold import write_plugin
+
+    folder = path or Path(f"runlink-{name}")
+    files = write_plugin(name, folder)
+    output.say(f"{len(files)} files in {folder}; next:")
+    output.say(f"  cd {folder} && pip install -e '.[test]' && pytest")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of what adapters tell: pages, observations, steps, deliveries and receipts."""
+    from runlink.hosting.published import observation_schema
+
+    output.write_json(observation_schema())
 
 
 def quarantine(

@@ -12,15 +12,12 @@ from runlink.cli.engines import unknown_engine
 from runlink.cli.options import EngineOption, OutputOption, moment
 from runlink.cli.output import Output
 from runlink.cli.plan import RULES
-from runlink.cli.progress import instances_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from runlink.application.ports import UnitOfWork
     from runlink.application.relink import Relinked
     from runlink.application.rules import Rules
     from runlink.bootstrap import Runlink
+    from runlink.domain import Engine
 
 
 def register(main: typer.Typer) -> None:
@@ -57,8 +54,8 @@ def relink(
         return
     output.table(found["rules"], RULES)
     made = sum(run["created"] for run in found["runs"])
-    would = "would be " if dry_run else ""
-    output.say(f"{done.instances} instances; {would}new Runs: {made}; Runs {would}changed: {done.runs_changed}")
+    touched = f"{done.instances} instances; new Runs: {made}; Runs that get or lose instances: {done.runs_touched}"
+    output.say(f"{touched}; nothing was changed" if dry_run else f"{touched}; Runs changed: {done.runs_changed}")
 
 
 def _relinked(runlink: Runlink, begin: Any, engine: str | None, after: UUID | None, *, dry_run: bool) -> Relinked:
@@ -70,13 +67,13 @@ def _relinked(runlink: Runlink, begin: Any, engine: str | None, after: UUID | No
             raise unknown_engine(engine, stored)
         engine_id = None if engine is None else stored[engine]
         total = uow.ledger.count_instances(since=begin, engine_id=engine_id)
-    rules = _registering(runlink) if dry_run else _registered(runlink)
+    rules, engines = _registering(runlink) if dry_run else (runlink.register().rules, None)
     last = [after]
-    with instances_bar(total) as show:
+    with output.progress("asking the rules", "instances") as advance:
 
         def progress(done: Relinked) -> None:
             last[0] = done.last
-            show(done)
+            advance(done.instances, total)
 
         try:
             return relinking.relink(
@@ -87,7 +84,7 @@ def _relinked(runlink: Runlink, begin: Any, engine: str | None, after: UUID | No
                 since=begin,
                 engine_id=engine_id,
                 after=after,
-                dry_run=dry_run,
+                trial=engines,
                 progress=progress,
             )
         except KeyboardInterrupt:
@@ -96,17 +93,13 @@ def _relinked(runlink: Runlink, begin: Any, engine: str | None, after: UUID | No
             raise
 
 
-def _registering(runlink: Runlink) -> Callable[[UnitOfWork], Rules]:
-    """The rules, within a transaction that is taken back."""
-    from runlink.application.registry import register as registering
+def _registering(runlink: Runlink) -> tuple[Rules, dict[UUID, Engine]]:
+    """The rules and engines as registering would have them."""
+    from runlink.application.registry import registering
 
-    linkers = runlink.plugins.linkers
-    return lambda uow: registering(uow, runlink.settings, linkers).rules
-
-
-def _registered(runlink: Runlink) -> Callable[[UnitOfWork], Rules]:
-    rules = runlink.register().rules
-    return lambda _uow: rules
+    with runlink.store.reading() as uow:
+        found = registering(uow, runlink.settings, runlink.plugins.linkers)
+    return found.rules, {engine.id: engine for engine in found.engines.values()}
 
 
 def _told(runlink: Runlink, done: Relinked, *, dry_run: bool) -> dict[str, Any]:
@@ -117,6 +110,7 @@ def _told(runlink: Runlink, done: Relinked, *, dry_run: bool) -> dict[str, Any]:
         "instances": done.instances,
         "rules": rule_rows(runlink.settings, done),
         "runs": run_rows(done),
-        "runs_changed": done.runs_changed,
+        "runs_touched": done.runs_touched,
+        "runs_changed": None if dry_run else done.runs_changed,
         "last": done.last,
     }

@@ -67,7 +67,7 @@ def _say_engines(runlink: Runlink) -> None:
     engines = runlink.settings.engines.values()
     for engine in engines:
         every = output.took(runlink.interval_s(engine))
-        output.say(f"engine {engine.name}: {engine.type} at {engine.url}, every {every}")
+        output.say(f"engine {engine.name}: {engine.type} at {engine.url or 'no address'}, every {every}")
     if not engines:
         output.say("no engine is configured; add [engines.NAME] to the configuration and send SIGHUP")
 

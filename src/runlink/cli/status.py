@@ -13,6 +13,7 @@ from runlink.cli.options import EngineOption, LimitOption, OutputOption
 from runlink.cli.output import Output
 
 if TYPE_CHECKING:
+    from runlink.application.settings import EngineSettings
     from runlink.bootstrap import Runlink
 
 _NO_COUNTS = {"instances": 0, "open": 0, "vanished": 0, "linked": 0, "unlinked": 0}
@@ -27,6 +28,7 @@ _HEALTH = (
     "requests",
     "skew_s",
 )
+_PUSH = ("state", "since", "last_success_at", "last_news_at", "told", "missed", "failures", "last_error")
 _WATCH = ("state", "since", "last_success_at", "last_news_at", "relists", "failures", "last_error")
 
 
@@ -59,6 +61,7 @@ def status(
         "engine": "engine",
         "state": "state",
         "watch": lambda row: row["watch"]["state"] if row["watch"] else None,
+        "push": lambda row: _push(row["push"]),
         "since": "since",
         "last success": "last_success_at",
         "last news": "last_news_at",
@@ -74,7 +77,7 @@ def status(
     output.listing(rows, columns, form, empty="no engine is configured; see [engines.NAME] in the configuration")
     if form is Output.TABLE:
         for row in rows:
-            for feed, known in (("", row), (" (watch)", row["watch"] or {})):
+            for feed, known in (("", row), (" (watch)", row["watch"] or {}), (" (push)", row["push"] or {})):
                 if known.get("last_error"):
                     output.say(f"{row['engine']}{feed}: {known['last_error']}")
         for one in drifted:
@@ -86,12 +89,15 @@ def _rows(runlink: Runlink, running: bool | None, now: datetime) -> list[dict[st
     with runlink.store.reading() as uow:
         feeds = uow.feed_health.list()
         health = {row["engine"]: row for row in feeds if row["feed"] in ("poll", None)}
+        pushes = {row["engine"]: row for row in feeds if row["feed"] == "receive"}
+        counted = {(row["engine"], row["state"]): row["count"] for row in uow.deliveries.counts()}
         watches = {row["engine"]: row for row in feeds if row["feed"] == "watch"}
         counts = {row.pop("engine"): row for row in uow.reports.engine_counts()}
     rows = []
     for name in sorted({*health, *runlink.settings.engines}):
         settings, known = runlink.settings.engines.get(name), health.get(name, {})
         watch = watches.get(name)
+        push = _pushed(settings, pushes.get(name), {s: counted.get((name, s), 0) for s in ("waiting", "dead")})
         last = _latest(known, watch, "last_success_at")
         row = {
             "engine": name,
@@ -103,6 +109,7 @@ def _rows(runlink: Runlink, running: bool | None, now: datetime) -> list[dict[st
             "last_success_at": last,
             "last_news_at": _latest(known, watch, "last_news_at"),
             "watch": watch and {field: watch[field] for field in _WATCH},
+            "push": push,
             "lag_s": round((now - last).total_seconds(), 3) if last else None,
             **counts.get(name, _NO_COUNTS),
             "daemon_running": running,
@@ -110,6 +117,24 @@ def _rows(runlink: Runlink, running: bool | None, now: datetime) -> list[dict[st
         row |= {"state": row["state"] or "new", "failures": row["failures"] or 0, "requests": row["requests"] or 0}
         rows.append(row)
     return rows
+
+
+def _pushed(
+    settings: EngineSettings | None, feed: dict[str, Any] | None, counts: dict[str, int]
+) -> dict[str, Any] | None:
+    """What an engine pushes: `told` and `missed` are instances that moved, by a delivery or only seen by a poll."""
+    if feed is None and (settings is None or settings.webhook is None):
+        return None
+    return {**{field: feed[field] if feed else None for field in _PUSH}, **counts}
+
+
+def _push(push: dict[str, Any] | None) -> str | None:
+    if push is None:
+        return None
+    parts = [push["state"] or "new", *(f"{push[word]} {word}" for word in ("waiting", "dead") if push[word])]
+    if push["missed"]:
+        parts.append(f"{push['missed']} of {push['told'] + push['missed']} missed")
+    return ", ".join(parts)
 
 
 def _latest(poll: dict[str, Any], watch: dict[str, Any] | None, field: str) -> datetime | None:

@@ -86,8 +86,9 @@ def _pass(context: typer.Context, only: str | None, since: datetime | None, form
             for change in registered.changes:
                 output.say(change)
             tally = _Tally()
-            relay = runlink.relay(fence)
+            relay, dispatch = runlink.relay(fence), runlink.dispatch(fence)
             relay.enrol()  # before anything happens
+            dispatch.enrol()
             every = runlink.feeds(registered, fence, progress=tally.note, backfill_since=since)
             rows = _read(runlink, {name: every[name] for name in chosen}, tally, keep_health=since is None)
 
@@ -97,6 +98,7 @@ def _pass(context: typer.Context, only: str | None, since: datetime | None, form
             while runlink.store.write(end_quiet, actor=session.actor()) == _QUIET_AT_ONCE:
                 pass
             relay.run()
+            dispatch.run()
     _show(rows, form)
     raise typer.Exit(session.exit_code(sum(not row["ok"] for row in rows), len(rows)))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from runlink.application.policy import Policy
 from runlink.application.problems import shown, toml_path
-from runlink.application.settings import EngineSettings, ItemRule, LinkRule, Secret, Settings
+from runlink.application.settings import EngineSettings, ItemRule, LinkRule, Secret, Settings, Subscription
 
 
 def diff(old: Settings, new: Settings) -> list[str]:
@@ -19,6 +19,7 @@ def diff(old: Settings, new: Settings) -> list[str]:
         *_rules("links", old.links, new.links),
         *_rules("items", old.items, new.items),
         *_automations(old.automations, new.automations),
+        *_subscriptions(old.subscriptions, new.subscriptions),
         *_fields("retention", old.retention, new.retention),
         *_server(old, new),
         *_plugins(old, new),
@@ -41,7 +42,7 @@ def _engines(old: Mapping[str, EngineSettings], new: Mapping[str, EngineSettings
     for name, engine in new.items():
         former = name if name in old else engine.renamed_from
         if former is None or former not in old:
-            yield f"{toml_path(('engines', name))}: added ({engine.type} at {engine.url})"
+            yield f"{toml_path(('engines', name))}: added ({engine.type}{engine.url and f' at {engine.url}'})"
             continue
         if former != name:
             yield f"{toml_path(('engines', name))}: renamed from {former}"
@@ -49,7 +50,12 @@ def _engines(old: Mapping[str, EngineSettings], new: Mapping[str, EngineSettings
 
 
 def _engine(at: str, old: EngineSettings, new: EngineSettings) -> Iterator[str]:
-    yield from _fields(at, old, new, but=("name", "options", "renamed_from"))
+    yield from _fields(at, old, new, but=("name", "options", "renamed_from", "webhook"))
+    if old.webhook is None or new.webhook is None:
+        if old.webhook is not new.webhook:
+            yield f"{at}.webhook: {'removed' if new.webhook is None else 'added'}"
+    else:
+        yield from _fields(f"{at}.webhook", old.webhook, new.webhook)
     for key in sorted(old.options.keys() | new.options.keys()):
         was, now = old.options.get(key), new.options.get(key)
         if was != now:
@@ -79,6 +85,18 @@ def _server(old: Settings, new: Settings) -> Iterator[str]:
     yield from (f"{line} (needs a restart)" for line in _fields("server", old.server, new.server))
 
 
+def _subscriptions(old: tuple[Subscription, ...], new: tuple[Subscription, ...]) -> Iterator[str]:
+    before, after = {s.name: s for s in old}, {s.name: s for s in new}
+    yield from (
+        f"subscriptions {name!r}: removed; what was not sent is dropped" for name in before if name not in after
+    )
+    for name, one in after.items():
+        if name in before:
+            yield from _fields(f"subscriptions {name!r}", before[name], one)
+        else:
+            yield f"subscriptions {name!r}: added"
+
+
 def _plugins(old: Settings, new: Settings) -> Iterator[str]:
     if old.disabled_plugins != new.disabled_plugins:
         was, now = sorted(old.disabled_plugins), sorted(new.disabled_plugins)
@@ -97,6 +115,6 @@ def _value(value: Any) -> str:
         return "(not set)"
     if isinstance(value, Secret):
         return str(value)
-    if isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(v, Secret) for v in value)):
+    if isinstance(value, Mapping) or (isinstance(value, list | tuple) and any(isinstance(v, Secret) for v in value)):
         return "(a table)"
     return shown(list(value) if isinstance(value, tuple) else str(value) if hasattr(value, "parts") else value)

@@ -1,16 +1,19 @@
-"""One `[engines.NAME]` table: from TOML to EngineSettings, with what a JSON Schema cannot say. `load` comes here."""
+"""One `[engines.NAME]` or `[[subscriptions]]` table: from TOML to settings, with what a JSON Schema cannot say.
+
+`load` comes here.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from runlink.application.problems import toml_path
-from runlink.application.settings import EngineSettings, Secret
+from runlink.application.settings import EngineSettings, Secret, Subscription, WebhookSettings
 
 HOST_KEYS: Final = frozenset(f.name for f in fields(EngineSettings)) - {"name", "options"}
 
@@ -27,9 +30,41 @@ def engine_settings(name: str, table: Mapping[str, Any], folder: Path) -> Engine
     if isinstance(given.get("verify_tls"), str):
         given["verify_tls"] = placed(given["verify_tls"], folder)
     given["type"] = given["type"].strip().lower()
-    given["url"] = given["url"].strip().rstrip("/")
+    given["url"] = given.get("url", "").strip().rstrip("/")
+    if "webhook" in given:
+        given["webhook"] = WebhookSettings(**_settled(given["webhook"], folder))
     options = {k: with_secrets(v, folder) for k, v in table.items() if k not in HOST_KEYS}
     return EngineSettings(name=name, options=options, **given)
+
+
+def _settled(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A table whose `secrets` are references and whose seconds are numbers with a fraction."""
+    given = {k: float(v) if k.endswith("_s") else v for k, v in table.items()}
+    return {**given, "secrets": tuple(with_secrets(given["secrets"], folder))}
+
+
+def subscription(table: Mapping[str, Any], folder: Path) -> Subscription:
+    """The settings of a `[[subscriptions]]` table that was found sound."""
+    given = _settled(table, folder)
+    if "events" in given:
+        given["events"] = tuple(given["events"])
+    return Subscription(**given)
+
+
+def subscription_problems(tables: Sequence[Any]) -> Iterator[str]:
+    """What is wrong with `[[subscriptions]]` beyond their schema, a line each."""
+    names: dict[Any, int] = {}
+    for index, table in enumerate(tables):
+        if not isinstance(table, Mapping):
+            continue
+        at = ("subscriptions", index)
+        name, url = table.get("name"), table.get("url")
+        if isinstance(url, str):
+            yield from (f"{toml_path((*at, 'url'))}: {reason}" for reason in url_problems(url, query=True))
+        if isinstance(name, str) and name in names:
+            yield f"{toml_path((*at, 'name'))}: {name!r} is the name of subscriptions[{names[name]}] too"
+        names.setdefault(name, index)
+        yield from _secret_problems(table, at)
 
 
 def engine_problems(name: str, table: Mapping[str, Any]) -> Iterator[str]:
@@ -40,9 +75,10 @@ def engine_problems(name: str, table: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"{toml_path((*at, 'url'))}: {reason}" for reason in url_problems(url))
     options = {k: v for k, v in table.items() if k not in HOST_KEYS}
     yield from _secret_problems(options, at)
+    yield from _secret_problems(table.get("webhook"), (*at, "webhook"))
 
 
-def url_problems(url: str) -> Iterator[str]:
+def url_problems(url: str, *, query: bool = False) -> Iterator[str]:
     """Why an address cannot be an engine's; no reason repeats it, for it may hold a password."""
     try:
         parts = urlsplit(url.strip())
@@ -54,7 +90,7 @@ def url_problems(url: str) -> Iterator[str]:
         yield "holds a user or password; write them as keys of their own, secrets as { env = … } or { file = … }"
     elif parts.scheme not in ("http", "https") or not parts.hostname:
         yield "is not an address such as https://jenkins.example.org"
-    elif parts.query or parts.fragment:
+    elif (parts.query and not query) or parts.fragment:
         yield "has a query or fragment; give the engine's base address alone"
 
 

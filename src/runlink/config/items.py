@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import jmespath
-import jmespath.exceptions
-
+from runlink.application.keys import compile_key
 from runlink.application.settings import ItemRule
 
 _EXPRESSIONS: Final = ("where", "batch", "batch_payload", "sequence_number", "key", "payload", "max_attempts")
@@ -43,16 +41,7 @@ def _problems(table: Mapping[str, Any]) -> Iterator[str]:
     for name in _EXPRESSIONS:
         expression = table.get(name)
         if isinstance(expression, str) and expression:
-            yield from (f".{name}: {reason}" for reason in _expression_problems(expression))
-
-
-def _expression_problems(expression: str) -> Iterator[str]:
-    try:
-        jmespath.compile(expression)
-    except jmespath.exceptions.ParseError as error:
-        position = getattr(error, "lex_position", None)
-        place = f" at character {position + 1}" if isinstance(position, int) and position >= 0 else " at its end"
-        reason = str(getattr(error, "msg", "") or error).splitlines()[0].rstrip(": ")
-        yield f"{expression!r} is not JMESPath{place}: {reason}"
-    except jmespath.exceptions.JMESPathError as error:
-        yield f"{expression!r} is not JMESPath: {str(error).splitlines()[0]}"
+            try:
+                compile_key(expression)
+            except ValueError as error:
+                yield f".{name}: {error}"

@@ -12,7 +12,14 @@ from runlink.application.problems import problems, toml_path
 from runlink.application.settings import ItemRule, Retention, Settings
 from runlink.config import overrides
 from runlink.config.automations import automation_problems, policy
-from runlink.config.engines import engine_problems, engine_settings, number_problems, with_secrets
+from runlink.config.engines import (
+    engine_problems,
+    engine_settings,
+    number_problems,
+    subscription,
+    subscription_problems,
+    with_secrets,
+)
 from runlink.config.errors import ConfigError
 from runlink.config.items import item_problems, item_rule
 from runlink.config.links import link_problems, link_rule
@@ -89,11 +96,10 @@ def _problems(document: dict[str, Any]) -> Iterator[str]:
         if isinstance(table, dict):
             yield from engine_problems(name, table)
             yield from _rename_problems(name, table.get("renamed_from"), engines, former)
-    links = document.get("links", [])
-    yield from link_problems(links if isinstance(links, list) else [])
+    yield from link_problems(_tables(document, "links"))
     yield from automation_problems(_table(document, "automations"))
-    items = document.get("items", [])
-    yield from item_problems(items if isinstance(items, list) else [])
+    yield from item_problems(_tables(document, "items"))
+    yield from subscription_problems(_tables(document, "subscriptions"))
 
 
 def _rename_problems(name: str, old: Any, engines: Mapping[str, Any], former: dict[str, str]) -> Iterator[str]:
@@ -110,6 +116,11 @@ def _rename_problems(name: str, old: Any, engines: Mapping[str, Any], former: di
 def _table(document: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = document.get(key, {})
     return value if isinstance(value, dict) else {}
+
+
+def _tables(document: Mapping[str, Any], key: str) -> list[Any]:
+    value = document.get(key, [])
+    return value if isinstance(value, list) else []
 
 
 def _named(found: list[str], origins: Mapping[overrides.Path, str]) -> list[str]:
@@ -132,6 +143,7 @@ def _settings(document: Mapping[str, Any], path: Path) -> Settings:
         engines={name: engine_settings(name, t, folder) for name, t in _table(document, "engines").items()},
         links=tuple(link_rule(index, t) for index, t in enumerate(document.get("links", ()))),
         automations={name: policy(t) for name, t in _table(document, "automations").items()},
+        subscriptions=tuple(subscription(table, folder) for table in document.get("subscriptions", ())),
         items=tuple(item_rule(index, t) for index, t in enumerate(document.get("items", ()))),
         retention=Retention(**{k: float(v) for k, v in _table(document, "retention").items()}),
         server=server_settings(_table(document, "server"), folder),

@@ -13,7 +13,9 @@ from uuid import UUID
 from runlink.application.rules import Rules
 from runlink.application.runs import end_quiet_runs, flag_silent_runs
 from runlink.application.settings import Retention
+from runlink.daemon.dispatch import Dispatch
 from runlink.daemon.feed import EngineFeed
+from runlink.daemon.receive import ReceiveFeed
 from runlink.daemon.relay import ACTOR, Relay
 from runlink.daemon.watch import WatchFeed
 from runlink.store import SqlStore, SqlUnitOfWork
@@ -37,7 +39,8 @@ FIRST_S: Final = 2.0
 class Chores:
     """The house-keeping of one daemon. `rules` and `retention` follow the configuration.
 
-    feeds   whose health is written down
+    feeds     whose health is written down
+    dispatch  sends events to subscriptions
     fence   the daemon's fencing token: every write checks it, and raises FenceLost when another has taken over
     """
 
@@ -45,43 +48,50 @@ class Chores:
         self,
         store: SqlStore,
         relay: Relay,
-        feeds: Callable[[], Iterable[EngineFeed | WatchFeed]],
+        feeds: Callable[[], Iterable[EngineFeed | WatchFeed | ReceiveFeed]],
         *,
         rules: Rules,
         retention: Retention,
         now: Callable[[], datetime],
         fence: int | None,
+        dispatch: Dispatch | None = None,
     ) -> None:
         self.rules = rules
         self.retention = retention
         self._store = store
         self._relay = relay
+        self.dispatch = dispatch or Dispatch(store, (), now, fence)
         self._feeds = feeds
         self._now = now
         self._fence = fence
         self._written: dict[tuple[UUID, str], FeedHealthRow] = {}
 
     def do(self, name: str) -> None:
-        """One chore of EVERY_S, or `deliver NAME`."""
+        """One chore of EVERY_S, or `deliver NAME`, or `send NAME`."""
         if name.startswith("deliver "):
             self._relay.deliver(name.removeprefix("deliver "))
+        elif name.startswith("send "):
+            self.dispatch.deliver(name.removeprefix("send "))
         else:
             getattr(self, name)()
 
     def deliveries(self) -> list[str]:
-        """A chore for each subscriber."""
-        return [f"deliver {name}" for name in self._relay.names]
+        """A chore for each subscriber, and for each subscription."""
+        return [f"deliver {name}" for name in self._relay.names] + [f"send {name}" for name in self.dispatch.names]
 
     def stop(self) -> None:
         """Ends deliveries before their next event."""
         self._relay.stop()
+        self.dispatch.stop()
 
     def enrol(self) -> None:
         """Gives whoever is new its place among the events. Comes before any feed's turn."""
         self._relay.enrol()
+        self.dispatch.enrol()
 
     def relay(self) -> None:
-        """Nothing by itself: the deliveries follow it."""
+        """Takes what is new to where it waits for each subscription; the deliveries follow."""
+        self.dispatch.place()
 
     def quiet(self) -> None:
         """Completes Runs that have waited long enough for more instances."""

@@ -16,9 +16,11 @@ from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings
 from runlink.daemon.backoff import react
 from runlink.daemon.errors import AdapterMisbehaved, StoreTrouble, TurnGivenUp, words
 from runlink.daemon.health import AnyLogger, Health, log
+from runlink.daemon.push import Push
 from runlink.daemon.turn import Source, Turn, poll_turn
 from runlink.domain import Engine
 from runlink.hosting import AdapterFault, HostedAdapter
+from runlink.hosting.guard import Budget
 from runlink.spi import AdapterError, EngineInfo
 from runlink.store.feed_health import FeedHealthRow
 
@@ -34,6 +36,9 @@ LET_GO_S = 1.0
 STEPS_EVERY_S = 300.0
 """How often an engine without news is searched for steps that were not read (a Run was linked by hand, …)."""
 
+RARELY = 10.0
+"""How many times less an engine is polled while its deliveries tell all, unless the operator says."""
+
 Progress = Callable[[str, Outcome], None]
 Build = Callable[[EngineSettings, datetime, bool], HostedAdapter]
 
@@ -44,6 +49,7 @@ class EngineFeed:
     build    makes the adapter from settings, the start of the look-back window, and whether this is a backfill
     fence    the daemon's fencing token; None outside a lease
     watches  whether the adapter also has a stream, which a WatchFeed follows
+    receives whether the engine may also push, which a ReceiveFeed takes in
     grace_s  see GRACE_S
     """
 
@@ -62,12 +68,15 @@ class EngineFeed:
         progress: Progress = lambda _name, _outcome: None,
         backfill_since: datetime | None = None,
         watches: bool = False,
+        receives: bool = False,
         grace_s: float = GRACE_S,
     ) -> None:
         self.engine = engine
         self.settings = settings
         self.rules = rules
         self.watches = watches
+        self.receives = receives
+        self.push = Push()
         self.health = Health(engine.name)
         self._store = store
         self._build = build
@@ -87,6 +96,12 @@ class EngineFeed:
         self._closed = False
         self._expired = False
         self._steps_due = 0.0
+
+    @property
+    def budget(self) -> Budget | None:
+        """What is left of the engine's request budget; None before its adapter was made."""
+        hosted = self._last_hosted
+        return None if hosted is None else hosted.guard.budget
 
     # --- a turn ------------------------------------------------------------------------------------------------
 
@@ -130,8 +145,17 @@ class EngineFeed:
         self.health.set_aside(outcome.quarantined)
         if outcome.new or outcome.changed:
             self.health.last_news_at = self._now()
-        wait_s = self.settings.poll_interval_s
-        return DEFAULT_POLL_INTERVAL_S if wait_s is None else wait_s
+        if self.receives:
+            self.push.polled(outcome.moved)
+        return self._interval_s()
+
+    def _interval_s(self) -> float:
+        """Until the next poll: longer while deliveries tell all there is to know."""
+        settings = self.settings
+        wait_s = DEFAULT_POLL_INTERVAL_S if settings.poll_interval_s is None else settings.poll_interval_s
+        if settings.webhook is None or not self.push.is_healthy:
+            return wait_s
+        return max(wait_s, settings.webhook.poll_interval_s or RARELY * wait_s)
 
     def _poll(self, turn: Turn) -> Outcome:
         hosted = self._adapter(turn)
@@ -235,17 +259,30 @@ class EngineFeed:
         """The stored cursors lead nowhere any more: the next poll begins without them."""
         self._expired = True
 
-    def source(self, hosted: HostedAdapter) -> Source:
-        """The engine as a turn needs it."""
+    def another(self) -> HostedAdapter:
+        """An adapter beside the poll's, for use on another thread, under the same request budget. It is not checked."""
+        hosted = self._build(self.settings, self._now(), False)
+        if self._last_hosted is not None:
+            hosted.guard.carry_on(self._last_hosted.guard)
+        return hosted
+
+    def source(self, hosted: HostedAdapter, health: Health | None = None) -> Source:
+        """The engine as a turn needs it; what it takes in is counted for `health`, else for the poll's."""
+        counted = health or self.health
+
+        def on_page(outcome: Outcome) -> None:
+            counted.took_in(outcome)
+            self._progress(self.engine.name, outcome)
+
         return Source(
             engine=self.engine,
             settings=self.settings,
             adapter=hosted.adapter,
-            rules=self.rules,
+            rules_now=lambda: self.rules,
             store=self._store,
             now=self._now,
             fence=self._fence,
-            on_page=lambda outcome: self._progress(self.engine.name, outcome),
+            on_page=on_page,
         )
 
     @property

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from runlink.application.ingest import Outcome, Tally
 from runlink.store.feed_health import FeedHealthRow
 
 log = logging.getLogger("runlink.feeds")
 
-STATES = ("new", "ok", "lost", "denied", "stopped", "faulty")
+STATES = ("new", "ok", "missing", "lost", "denied", "stopped", "faulty")
 """Every state there is; docs/reference/feed-states.md says of each what to do."""
+
+RESULTS = ("new", "changed", "same", "stale", "quarantined")
+"""What an engine told is new, changes something, is known, is older than what is known, or cannot be taken in."""
 
 AnyLogger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 
 @dataclass(slots=True)
 class Health:
-    """The health of one engine's feed; `since` is when the present state began.
+    """The health of one engine's feed; `since` is when the present state began. `results` and `fates` are as in Tally.
 
     A state is told to the log once per outage, however often the feed moves between states before it is back.
     """
@@ -35,6 +40,10 @@ class Health:
     last_duration_s: float | None = None
     requests: int = 0
     skew_s: float | None = None
+    told: int = 0
+    missed: int = 0
+    results: Counter[str] = field(default_factory=Counter)
+    fates: Counter[str] = field(default_factory=Counter)
     _lost_at: datetime | None = None
     _told: set[str] = field(default_factory=set)
     _set_aside: int = 0
@@ -73,6 +82,15 @@ class Health:
         self._lost_at = None
         self._told.clear()
 
+    def took_in(self, outcome: Outcome) -> None:
+        """One more page, or delivery."""
+        for result in RESULTS:
+            self.results[result] += getattr(outcome, result)
+
+    def tally(self, engine_id: UUID, kind: str) -> Tally:
+        """What it took in since the start."""
+        return Tally(engine_id, kind, dict(self.results), dict(self.fates))
+
     def row(self, engine_id: UUID, kind: str) -> FeedHealthRow:
         """As it is stored."""
         return FeedHealthRow(
@@ -88,6 +106,8 @@ class Health:
             last_duration_s=self.last_duration_s,
             requests=self.requests,
             skew_s=self.skew_s,
+            told=self.told,
+            missed=self.missed,
         )
 
     def set_aside(self, items: int) -> None:

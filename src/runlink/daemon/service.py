@@ -10,24 +10,30 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from uuid import UUID
 
 from runlink.application.errors import FenceLost
+from runlink.application.ingest import Tally
 from runlink.application.rules import Rules
 from runlink.application.settings import Settings
 from runlink.daemon.chores import EVERY_S, FIRST_S, Chores
+from runlink.daemon.dispatch import Dispatch
 from runlink.daemon.errors import words
 from runlink.daemon.feed import EngineFeed
+from runlink.daemon.receive import ReceiveFeed
 from runlink.daemon.relay import Relay
 from runlink.daemon.watch import WatchFeed
 from runlink.daemon.workers import Workers
+from runlink.hosting.guard import Budget
 from runlink.store import SqlStore, outage
 from runlink.store.feed_health import FeedHealthRow
 from runlink.store.outbox import Placed
 
 log = logging.getLogger(__name__)
 
-Work = str | EngineFeed | WatchFeed
-"""What is scheduled: a chore by its name, a poll, a watch."""
+Feed = EngineFeed | WatchFeed | ReceiveFeed
+Work = str | Feed
+"""What is scheduled: a chore by its name, a poll, a watch, deliveries."""
 
 AFTER_A_BUG_S = 60.0
 """When a feed is tried again after a bug of ours ended its turn."""
@@ -51,6 +57,7 @@ class Daemon:
         *,
         now: Callable[[], datetime],
         fence: int | None = None,
+        dispatch: Dispatch | None = None,
         workers: int = 16,
         every_s: Mapping[str, float] = EVERY_S,
     ) -> None:
@@ -64,8 +71,10 @@ class Daemon:
             retention=settings.retention,
             now=now,
             fence=fence,
+            dispatch=dispatch,
         )
         self._workers = Workers(workers)
+        self._receive_workers = Workers(workers, name="runlink-receive")  # no delivery waits for a poll
         self._chore_workers = Workers(4, name="runlink-chore")
         self._watch_workers = Workers(10_000, name="runlink-watch")  # a stream holds its thread
         self._condition = threading.Condition()
@@ -81,6 +90,8 @@ class Daemon:
         self._now = now
         self._watches: dict[EngineFeed, WatchFeed] = {}
         self._watches = self._watches_of(self.feeds)
+        self._receivers: dict[EngineFeed, ReceiveFeed] = {}
+        self._receivers = self._receivers_of(self.feeds)
 
     @property
     def rules(self) -> Rules:
@@ -92,6 +103,18 @@ class Daemon:
         with self._condition:
             feeds = self._every_feed()
         return [feed.health_row() for feed in feeds]
+
+    def tallies(self) -> list[Tally]:
+        """What the feeds took in since the start. May be called from any thread."""
+        with self._condition:
+            feeds = self._every_feed()
+        return [feed.health.tally(feed.engine.id, feed.kind) for feed in feeds]
+
+    def budgets(self) -> dict[UUID, Budget | None]:
+        """What is left of each engine's request budget, by its id. May be called from any thread."""
+        with self._condition:
+            feeds = list(self.feeds.values())
+        return {feed.engine.id: feed.budget for feed in feeds}
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
@@ -132,15 +155,23 @@ class Daemon:
             for feed in gone:
                 if feed in self._watches:
                     self._watches.pop(feed).close()
+                if feed in self._receivers:
+                    self._receivers.pop(feed).close()
                 feed.close()
             self.feeds = dict(feeds)
             self._watches = self._watches_of(self.feeds)
+            self._receivers = self._receivers_of(self.feeds)
             self._chores.rules, self._chores.retention = rules, settings.retention
+            self._chores.dispatch.subscriptions = settings.subscriptions
             self._due = [entry for entry in self._due if self._is_current(entry[2])]
             heapq.heapify(self._due)
             waiting = {entry[2] for entry in self._due}
             for feed in feeds.values():
                 feed.rules = rules
+            if "relay" in self._running:
+                self._relay_is_due = True
+            else:
+                self._schedule_now("relay")  # a new subscription has its place from now on
             for one in self._every_feed():
                 if one in self._running:
                     self._retry.add(one)
@@ -159,8 +190,27 @@ class Daemon:
             self._condition.wait(max(0.0, min(until, 1.0)))
             return not self._stopping
 
-    def _every_feed(self) -> list[EngineFeed | WatchFeed]:
-        return [*self._watches.values(), *self.feeds.values()]
+    def deliver_now(self, engine: str) -> None:
+        """A delivery of this engine was stored. May be called from any thread."""
+        with self._condition:
+            feed = self._receivers.get(self.feeds[engine]) if engine in self.feeds else None
+            if feed is None:
+                return
+            if feed in self._running:
+                self._retry.add(feed)
+            else:
+                self._schedule_now(feed)
+
+    def _every_feed(self) -> list[Feed]:
+        return [*self._watches.values(), *self._receivers.values(), *self.feeds.values()]
+
+    def _receivers_of(self, feeds: Mapping[str, EngineFeed]) -> dict[EngineFeed, ReceiveFeed]:
+        """What takes in deliveries, for each engine that may push, the present ones kept."""
+        return {
+            feed: self._receivers.get(feed) or ReceiveFeed(feed, now=self._now)
+            for feed in feeds.values()
+            if feed.receives
+        }
 
     def _watches_of(self, feeds: Mapping[str, EngineFeed]) -> dict[EngineFeed, WatchFeed]:
         """A watch for each poll that has one, the present ones kept."""
@@ -182,21 +232,22 @@ class Daemon:
                 return
             if self._due and self._due[0][2] == "relay" and self._due[0][0] <= time.monotonic():
                 return
-            self._due = [entry for entry in self._due if entry[2] != "relay"]
-            heapq.heapify(self._due)
-            self._schedule(0.0, "relay")
+            self._schedule_now("relay")
 
     def _poll_now(self, feed: EngineFeed) -> None:
         with self._condition:
             if feed not in self._running and self._is_current(feed):
-                self._due = [entry for entry in self._due if entry[2] is not feed]
-                heapq.heapify(self._due)
-                self._schedule(0.0, feed)
+                self._schedule_now(feed)
+
+    def _schedule_now(self, what: Work) -> None:
+        self._due = [entry for entry in self._due if entry[2] != what]
+        heapq.heapify(self._due)
+        self._schedule(0.0, what)
 
     def _is_current(self, what: Work) -> bool:
         if isinstance(what, str):
             return True
-        poll = what.poll if isinstance(what, WatchFeed) else what
+        poll = what if isinstance(what, EngineFeed) else what.poll
         return self.feeds.get(poll.engine.name) is poll
 
     def _start(self, what: Work) -> None:
@@ -206,21 +257,25 @@ class Daemon:
             self._chore_workers.submit(what, partial(self._chore, what))
         elif not self._is_current(what) or what in self._running:
             return
-        elif any(type(one) is type(what) and one.engine.id == what.engine.id for one in self._polls_and_watches()):
+        elif any(type(one) is type(what) and one.engine.id == what.engine.id for one in self._running_feeds()):
             self._schedule(0.2, what)  # its predecessor, from before a reload, is still letting go
         else:
             self._running[what] = token
-            workers = self._watch_workers if isinstance(what, WatchFeed) else self._workers
-            workers.submit(what, partial(self._turn, what, token))
+            self._workers_of(what).submit(what, partial(self._turn, what, token))
 
-    def _polls_and_watches(self) -> list[EngineFeed | WatchFeed]:
+    def _workers_of(self, feed: Feed) -> Workers:
+        if isinstance(feed, EngineFeed):
+            return self._workers
+        return self._watch_workers if isinstance(feed, WatchFeed) else self._receive_workers
+
+    def _running_feeds(self) -> list[Feed]:
         return [one for one in self._running if not isinstance(one, str)]
 
     def _schedule(self, wait_s: float, what: Work) -> None:
         heapq.heappush(self._due, (time.monotonic() + wait_s, next(self._order), what))
         self._condition.notify_all()
 
-    def _turn(self, feed: EngineFeed | WatchFeed, token: object) -> None:
+    def _turn(self, feed: Feed, token: object) -> None:
         wait_s: float | None = AFTER_A_BUG_S
         try:
             wait_s = feed.run()
@@ -233,7 +288,7 @@ class Daemon:
                 del self._running[feed]
                 self._again(feed, wait_s)
 
-    def _again(self, feed: EngineFeed | WatchFeed, wait_s: float | None) -> None:
+    def _again(self, feed: Feed, wait_s: float | None) -> None:
         if feed in self._retry:
             self._retry.discard(feed)
             wait_s = 0.0 if wait_s is None else wait_s
@@ -243,19 +298,20 @@ class Daemon:
     def _watch_over(self) -> None:
         """Turns past their deadline: their connections are closed under them, and in the end they are abandoned."""
         with self._condition:
-            feeds = [one for one in self._running if isinstance(one, EngineFeed)]
+            feeds = [one for one in self._running if isinstance(one, EngineFeed | ReceiveFeed)]
         for feed in feeds:
             if feed.is_overdue():
                 self._abandon(feed)
         self._workers.grow()
+        self._receive_workers.grow()
         self._chore_workers.grow()
 
-    def _abandon(self, feed: EngineFeed) -> None:
+    def _abandon(self, feed: EngineFeed | ReceiveFeed) -> None:
         with self._condition:
             wait_s = feed.abandon() if feed in self._running else None
             if wait_s is not None:
                 del self._running[feed]
-                self._workers.abandon(feed)
+                self._workers_of(feed).abandon(feed)
                 self._again(feed, wait_s)
 
     # --- house-keeping -----------------------------------------------------------------------------------------
@@ -297,6 +353,7 @@ class Daemon:
             feed.close()
         if not self._workers.close(wait_s=2.5):
             log.warning("some turns did not end in time; they are left behind, and nothing of them is stored")
+        self._receive_workers.close(wait_s=0.5)
         self._watch_workers.close(wait_s=0.5)
         self._chore_workers.close(wait_s=1.0)
         if self._failure is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -22,7 +22,7 @@ from runlink.application.settings import EngineSettings
 from runlink.daemon.errors import AdapterMisbehaved, StoreTrouble, TurnGivenUp
 from runlink.daemon.pages import checked, streamed
 from runlink.domain import ConcurrencyError, Engine
-from runlink.spi import Adapter, CursorExpired, Page, Polls, Refetches, Watches
+from runlink.spi import Adapter, CursorExpired, Page, Polls, Receives, Refetches, Watches
 from runlink.store import outage
 
 T = TypeVar("T")
@@ -66,16 +66,21 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One engine as a turn needs it."""
+    """One engine as a turn needs it. `rules_now` gives the rules in force: a watch goes on while they change."""
 
     engine: Engine
     settings: EngineSettings
     adapter: Adapter
-    rules: Rules
+    rules_now: Callable[[], Rules]
     store: Store
     now: Callable[[], datetime]
     fence: int | None = None
     on_page: Callable[[Outcome], None] = field(default=lambda _outcome: None)
+
+    @property
+    def rules(self) -> Rules:
+        """The rules in force."""
+        return self.rules_now()
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """What `work` reads. Raises StoreTrouble."""
@@ -123,15 +128,10 @@ def poll_turn(source: Source, turn: Turn, *, backfill: bool = False, afresh: boo
     first = source.read(lambda uow: uow.ledger.baseline_at(source.engine.id)) is None and not backfill
     read = Read(feed=feed, began_at=began_at, baseline=first, fence=source.fence)
     adapter = source.adapter
-    if not isinstance(adapter, Polls):
-        raise AdapterMisbehaved(f"the adapter {adapter.name!r} has no poll, which is how an engine is first read")
-    try:
-        given = {} if afresh else dict(stored)
-        _take(source, turn, read, adapter.poll(given), forget=tuple(stored) if afresh else ())
-    except CursorExpired:
-        if not given:
-            raise
-        _take(source, turn, read, adapter.poll({}), forget=tuple(stored))
+    if isinstance(adapter, Polls):
+        _poll(source, turn, read, adapter, stored, afresh=afresh)
+    elif not isinstance(adapter, Receives):
+        raise AdapterMisbehaved(f"the adapter {adapter.name!r} neither polls nor receives; nothing is learnt from it")
     if isinstance(adapter, Refetches):
         _refetch(source, turn, adapter, baseline=first)
     if first:
@@ -162,6 +162,23 @@ def watch_turn(source: Source, turn: Turn, alive: Callable[[Page], None]) -> Non
             pages.close()
 
 
+def _poll(source: Source, turn: Turn, read: Read, adapter: Polls, stored: Mapping[str, str], *, afresh: bool) -> None:
+    try:
+        given = {} if afresh else dict(stored)
+        _take(source, turn, read, adapter.poll(given), forget=tuple(stored) if afresh else ())
+    except CursorExpired:
+        if not given:
+            raise
+        _take(source, turn, read, adapter.poll({}), forget=tuple(stored))
+
+
+def refetch(source: Source, turn: Turn, adapter: Refetches, ids: Sequence[str], *, baseline: bool = False) -> None:
+    """Reads these instances as they are now. Raises what the adapter raises."""
+    for start in range(0, len(ids), REFETCH_AT_ONCE):
+        read = Read(feed="refetch", began_at=source.now(), baseline=baseline, fence=source.fence)
+        _take(source, turn, read, adapter.refetch(ids[start : start + REFETCH_AT_ONCE]))
+
+
 def _refetch(source: Source, turn: Turn, adapter: Refetches, *, baseline: bool) -> None:
     """Reads again what is open, also where `include` no longer wants it: what was begun is followed to its end."""
     engine_id = source.engine.id
@@ -171,10 +188,7 @@ def _refetch(source: Source, turn: Turn, adapter: Refetches, *, baseline: bool) 
         wanted = source.read(lambda uow: uow.ledger.steps_wanted(engine_id, STEPS_AT_ONCE))
         turn.wants_steps = len(wanted) == STEPS_AT_ONCE
         ids += wanted
-    ids = list(dict.fromkeys(ids))
-    for start in range(0, len(ids), REFETCH_AT_ONCE):
-        read = Read(feed="refetch", began_at=source.now(), baseline=baseline, fence=source.fence)
-        _take(source, turn, read, adapter.refetch(ids[start : start + REFETCH_AT_ONCE]))
+    refetch(source, turn, adapter, list(dict.fromkeys(ids)), baseline=baseline)
 
 
 def _take(source: Source, turn: Turn, read: Read, pages: Iterator[Page], forget: tuple[str, ...] = ()) -> None:
@@ -194,7 +208,7 @@ def _take_one(source: Source, turn: Turn, read: Read, page: Page, forget: tuple[
         page = msgspec.structs.replace(page, cursors={})
     if page.observations or page.cursors or page.gone or page.unreadable:
         outcome = _store(source, turn, page, read)
-        _add(turn.total, outcome)
+        turn.total.add(outcome)
         turn.shown_open.update(o.external_id for o in page.observations if not o.status.is_ended)
         source.on_page(outcome)
 
@@ -217,8 +231,3 @@ def _store(source: Source, turn: Turn, page: Page, read: Read) -> Outcome:
         except PageRefused as error:
             raise AdapterMisbehaved(str(error)) from error
     return source.write(turn, work)
-
-
-def _add(total: Outcome, more: Outcome) -> None:
-    for name in ("new", "changed", "same", "stale", "linked", "vanished", "quarantined", "runs_changed"):
-        setattr(total, name, getattr(total, name) + getattr(more, name))

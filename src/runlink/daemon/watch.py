@@ -66,7 +66,7 @@ class WatchFeed:
         started = time.monotonic()
         try:
             hosted.guard.begin_turn(None)
-            watch_turn(self.poll.source(hosted), turn, self._alive)
+            watch_turn(self.poll.source(hosted, self.health), turn, self._alive)
         except FenceLost:
             raise
         except CursorExpired as error:

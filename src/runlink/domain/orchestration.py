@@ -126,10 +126,11 @@ class RunOrchestration(DomainEntity):
         self._changed(moment_of(at), by)
         return True
 
-    def pin(self, *, linked: bool, at: datetime | None = None, by: str | None = None) -> bool:
-        """Link or take off by hand, so that no rule changes it. False when it is so already."""
-        changed = self.pinned is not True or self.is_active is not linked
-        self.pinned = True
+    def pin(self, *, linked: bool, pinned: bool = True, at: datetime | None = None, by: str | None = None) -> bool:
+        """Link or take off by hand, so that no rule changes it; with `pinned` False the rules may from now on. False
+        when it is so already."""
+        changed = self.pinned is not pinned or self.is_active is not linked
+        self.pinned = pinned
         if linked and not self.is_active:
             self.rule = self.key = None
         if changed and not self._set_active(linked, moment_of(at), by):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from runlink.application.settings import SCHEMES
 from runlink.domain import ValidationError
 from runlink.domain.schemas import check_schema
 from runlink.hosting.options import ENGINE_KEYS
@@ -20,8 +21,6 @@ CAPABILITIES: Final[Mapping[str, type[Adapter]]] = dict(
     zip(("poll", "refetch", "watch", "receive"), _PROMISES, strict=True)
 )
 """What `plugins list` calls a capability -> the class that promises it, by its one method."""
-SCHEMES: Final = frozenset({"github", "gitlab", "standard-webhooks", "bearer", "basic"})
-"""The authentication schemes the host implements for deliveries."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 

@@ -18,8 +18,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from runlink.hosting.wire import Wire
 from runlink.spi import TransientError
 
 _SKEW_SAMPLES: Final = 15
@@ -27,6 +28,13 @@ _SKEW_MAX_ROUND_TRIP_S: Final = 10.0
 """An answer that took longer says too little about when the engine looked at its clock."""
 _CONNECT_SLICE_S: Final = 0.2
 """How often a pending connect looks whether the guard was closed."""
+
+
+class Budget(NamedTuple):
+    """How many requests may be made at once now, a small burst at most, and how many in a minute."""
+
+    left: int
+    per_minute: float
 
 
 class TokenBucket:
@@ -50,6 +58,13 @@ class TokenBucket:
                 self._tokens -= 1.0
                 return 0.0
             return (1.0 - self._tokens) / self._rate
+
+    @property
+    def budget(self) -> Budget:
+        """What is left now."""
+        with self._lock:
+            left = min(self._burst, self._tokens + (self._clock() - self._filled_at) * self._rate)
+        return Budget(left=int(left), per_minute=self._rate * 60)
 
 
 class SkewMeter:
@@ -102,6 +117,8 @@ class Guard:
         self.requests = 0
         """Requests sent since the guard was made."""
         self.redact = redact
+        self.wire: Wire | None = None
+        """Who looks at each exchange, or answers it."""
         self._request_timeout_s = request_timeout_s
         self._turn = threading.local()
         self._now = now
@@ -125,6 +142,11 @@ class Guard:
     def carry_on(self, former: Guard) -> None:
         """Takes over the request budget and the clock skew of the guard that this one replaces."""
         self._bucket, self._skew = former._bucket, former._skew
+
+    @property
+    def budget(self) -> Budget:
+        """What is left of the request budget."""
+        return self._bucket.budget
 
     @property
     def closed(self) -> bool:

@@ -17,6 +17,7 @@ from runlink.hosting.errors import AdapterFault
 from runlink.hosting.guard import Guard
 from runlink.hosting.options import secret_places
 from runlink.hosting.secrets import Redactor, resolve
+from runlink.hosting.wire import Wire
 from runlink.spi import Adapter, AdapterError
 
 
@@ -58,11 +59,13 @@ def build_adapter(
     now: Callable[[], datetime],
     since: datetime,
     backfill: bool = False,
+    wire: Callable[[Redactor], Wire] | None = None,
 ) -> HostedAdapter:
     """Makes the adapter of an engine; nothing is sent yet.
 
-    `since` is aware. Raises SecretUnavailable for a secret that is not there, what the constructor raises of
-    AdapterError, and AdapterFault, in one line, for anything else it raises.
+    `since` is aware. `wire` gives whoever is to look at each exchange. Raises SecretUnavailable for a secret that
+    is not there, what the constructor raises of AdapterError, and AdapterFault, in one line, for anything else it
+    raises.
     """
     config, secrets = resolve(settings.options, f"engines.{settings.name}")
     given = {value for _, value in secret_places(adapter_class.config_schema, config) if isinstance(value, str)}
@@ -73,6 +76,7 @@ def build_adapter(
         now=now,
         redact=redactor.redact,
     )
+    guard.wire = wire(redactor) if wire is not None else None
     context = HostContext(
         settings, config=config, guard=guard, redactor=redactor, now=now, since=since, backfill=backfill
     )

@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, Self
 
 import pluggy
@@ -22,6 +22,7 @@ from runlink.application.problems import suggestion
 from runlink.application.rules import Linker
 from runlink.hosting.checks import capabilities, refusal
 from runlink.hosting.errors import PluginError, UnknownEngineType
+from runlink.hosting.grades import Grade, read_grade
 from runlink.hosting.hosted import one_line
 from runlink.spi import Adapter, Observation, hooks
 
@@ -32,7 +33,10 @@ EventSubscriber = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class PluginInfo:
-    """One plugin as `runlink plugins list` shows it; `refused` is the sentence why, None when it is loaded."""
+    """One plugin as `runlink plugins list` shows it; `refused` is the sentence why, None when it is loaded.
+
+    `grade` is what its grade file claims; `experimental`: never run against a live engine, or it does not say.
+    """
 
     name: str
     distribution: str | None = None
@@ -40,6 +44,9 @@ class PluginInfo:
     engine_types: tuple[str, ...] = ()
     capabilities: tuple[str, ...] = ()
     refused: str | None = None
+    package: str | None = None
+    grade: str | None = None
+    experimental: bool = True
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,7 @@ class PluginHost:
             self._plugins.append(PluginInfo(**about, refused=f"left out by -p no:{candidate.name}"))
             return
         try:
-            classes = self._loaded(candidate)
+            plugin, classes = self._loaded(candidate)
         except _Refusal as reason:
             sentence = f"plugin {_title(candidate)} is refused: {reason}"
             self._refused[_key(candidate, self._refused)] = sentence
@@ -173,10 +180,13 @@ class PluginHost:
         can = {c for cls in classes for c in capabilities(cls)}
         ordered = tuple(c for c in ("poll", "refetch", "watch", "receive") if c in can)
         types = tuple(cls.name.lower() for cls in classes)
+        package = plugin.__name__ if isinstance(plugin, ModuleType) else None
+        told = read_grade(package) if package else Grade()
+        about |= {"package": package, "grade": told.grade, "experimental": told.experimental}
         self._plugins.append(PluginInfo(**about, engine_types=types, capabilities=ordered))
 
-    def _loaded(self, candidate: _Candidate) -> list[type[Adapter]]:
-        """The adapter classes of a plugin that is now registered. Raises _Refusal, with nothing left behind."""
+    def _loaded(self, candidate: _Candidate) -> tuple[object, list[type[Adapter]]]:
+        """A plugin that is now registered, and its adapter classes. Raises _Refusal, with nothing left behind."""
         plugin = _guarded("importing it failed", candidate.load)
         if plugin is None:
             raise _Refusal("its entry point leads to None; let it name a module")
@@ -189,7 +199,7 @@ class PluginHost:
         except BaseException:
             self._manager.unregister(plugin)
             raise
-        return classes
+        return plugin, classes
 
     def _check_hooks(self, plugin: object) -> None:
         implemented = 0

@@ -13,7 +13,7 @@ from jsonschema.validators import validator_for
 
 from runlink.application.problems import problems, toml_path
 from runlink.application.settings import EngineSettings, Secret
-from runlink.spi import Adapter
+from runlink.spi import Adapter, Polls, Receives, Refetches, Watches
 
 ENGINE_KEYS: Final = frozenset(f.name for f in fields(EngineSettings)) - {"name", "options"}
 """The keys of an engine that are the host's; a plugin's schema may not use them."""
@@ -41,8 +41,17 @@ def check_options(adapter_class: type[Adapter], settings: EngineSettings) -> lis
     ]
     found = problems(errors, prefix, known=ENGINE_KEYS)
     unknown = {line.partition(": ")[0] for line in found if ": unknown key" in line}
-    wrong = _misplaced(settings.options, secret, prefix)
+    wrong = [*_misplaced(settings.options, secret, prefix), *_unfit(adapter_class, settings)]
     return sorted({*found, *(line for line in wrong if line.partition(": ")[0] not in unknown)})
+
+
+def _unfit(adapter_class: type[Adapter], settings: EngineSettings) -> Iterator[str]:
+    """What the host's own keys say and this adapter cannot do."""
+    at = ("engines", settings.name)
+    if not settings.url and issubclass(adapter_class, Polls | Refetches | Watches):
+        yield f"{toml_path((*at, 'url'))}: is missing; give the engine's address, such as https://{settings.type}.example.org"
+    if settings.webhook is not None and not issubclass(adapter_class, Receives):
+        yield f"{toml_path((*at, 'webhook'))}: engines of type {settings.type!r} push nothing; take the table out"
 
 
 def secret_places(schema: Any, value: Any, at: Place = ()) -> Iterator[tuple[Place, Any]]:

@@ -6,17 +6,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import requests
+import urllib3
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
 from runlink.hosting.guard import Guard
 from runlink.hosting.transport import ssl_context
 from runlink.hosting.urllib3_transport import guard_pools, without_query
+from runlink.hosting.wire import Received, Sent, unframed
 from runlink.spi import TransientError
 
 
@@ -70,10 +73,24 @@ class GuardedHTTPAdapter(HTTPAdapter):
         what = f"{request.method} {without_query(str(request.url))}"
         started = self._guard.admit(what)
         limit = self._guard.timeout(timeout if isinstance(timeout, int | float) else None, what=what)
+        options = {"timeout": limit, "verify": verify, "cert": cert, "proxies": dict(proxies or {})}
+        wire = self._guard.wire
+        if wire is None:
+            return self._ask(request, what, started, stream=stream, **options)
+        asked: list[requests.Response] = []  # what was asked is handed on itself: it carries cookies as requests does
+
+        def ask() -> Received:
+            asked.append(answer := self._ask(request, what, started, stream=False, **options))
+            return Received(answer.status_code, answer.reason or "", unframed(answer.headers.items()), answer.content)
+
+        given = wire.carry(_sent(request), ask)
+        return asked[0] if asked else self.build_response(request, _played(given))
+
+    def _ask(
+        self, request: requests.PreparedRequest, what: str, started: float, *, stream: bool, **options: Any
+    ) -> requests.Response:
         try:
-            answer = super().send(
-                request, stream=stream, timeout=limit, verify=verify, cert=cert, proxies=dict(proxies or {})
-            )
+            answer = super().send(request, stream=stream, **options)
             self._guard.answered(answer.headers.get("date"), answer.headers.get("age"), started)
             if not stream:
                 _ = answer.content  # read here, where a broken body becomes a TransientError
@@ -82,3 +99,15 @@ class GuardedHTTPAdapter(HTTPAdapter):
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._guard.fault(what, error) from error
         return answer
+
+
+def _sent(request: requests.PreparedRequest) -> Sent:
+    body = request.body if isinstance(request.body, bytes) else str(request.body or "").encode()
+    headers = tuple((str(name), str(value)) for name, value in request.headers.items())
+    return Sent(str(request.method), str(request.url), headers, body)
+
+
+def _played(given: Received) -> urllib3.HTTPResponse:
+    body = io.BytesIO(given.body)
+    headers = urllib3.HTTPHeaderDict(given.headers)
+    return urllib3.HTTPResponse(body, headers, given.status, reason=given.reason, preload_content=False)

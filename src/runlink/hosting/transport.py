@@ -22,6 +22,7 @@ import httpcore
 import httpx
 
 from runlink.hosting.guard import Guard
+from runlink.hosting.wire import Received, Sent, unframed
 from runlink.spi import ConfigRejected, TransientError
 
 _HOST_OWNED: Final = frozenset(
@@ -188,6 +189,27 @@ class GuardedTransport(httpx.BaseTransport):
         """One request; the answer's body is still to be read."""
         what = f"{request.method} {request.url.copy_with(query=None)}"
         started = self._guard.admit(what)
+        wire = self._guard.wire
+        if wire is None:
+            return self._ask(request, what, started)
+        sent = Sent(request.method, str(request.url), tuple(request.headers.multi_items()), request.read())
+        given = wire.carry(sent, lambda: self._whole(request, what, started))
+        reason = given.reason.encode("ascii", "replace")
+        return httpx.Response(
+            given.status, headers=given.headers, content=given.body, extensions={"reason_phrase": reason}
+        )
+
+    def _whole(self, request: httpx.Request, what: str, started: float) -> Received:
+        answer = self._ask(request, what, started)
+        try:
+            body = answer.read()
+        except httpx.DecodingError as error:
+            raise self._guard.fault(what, error) from error
+        finally:
+            answer.close()
+        return Received(answer.status_code, answer.reason_phrase, unframed(answer.headers.multi_items()), body)
+
+    def _ask(self, request: httpx.Request, what: str, started: float) -> httpx.Response:
         try:
             answer = self._connections().handle_request(
                 httpcore.Request(

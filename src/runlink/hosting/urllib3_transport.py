@@ -16,10 +16,19 @@ from urllib.parse import urlsplit
 
 import urllib3.connection
 import urllib3.exceptions
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager
+from urllib3 import (
+    BaseHTTPResponse,
+    HTTPConnectionPool,
+    HTTPHeaderDict,
+    HTTPResponse,
+    HTTPSConnectionPool,
+    PoolManager,
+    ProxyManager,
+)
 
 from runlink.hosting.guard import Guard
 from runlink.hosting.transport import ssl_context
+from runlink.hosting.wire import Received, Sent, unframed
 from runlink.spi import ConfigRejected, TransientError
 
 _TLS: Final = frozenset(
@@ -170,6 +179,21 @@ class _Direct(PoolManager):
         still to be read, and its faults are urllib3's own."""
         what = f"{method} {without_query(url)}"
         started = self.guard.admit(what)
+        wire = self.guard.wire
+        if wire is None:
+            return self._ask(method, url, what, started, options)
+        given = wire.carry(_sent(method, url, options), lambda: self._whole(method, url, what, started, options))
+        body = io.BytesIO(given.body)
+        preload = bool(options.get("preload_content", True))
+        return HTTPResponse(
+            body, HTTPHeaderDict(given.headers), given.status, reason=given.reason, preload_content=preload
+        )
+
+    def _whole(self, method: str, url: str, what: str, started: float, options: dict[str, Any]) -> Received:
+        answer = self._ask(method, url, what, started, options | {"preload_content": True})
+        return Received(answer.status, answer.reason or "", unframed(answer.headers.items()), answer.data)
+
+    def _ask(self, method: str, url: str, what: str, started: float, options: dict[str, Any]) -> BaseHTTPResponse:
         try:
             answer = super().urlopen(method, url, redirect=False, **options)
         except TransientError:
@@ -178,6 +202,12 @@ class _Direct(PoolManager):
             raise self.guard.fault(what, error) from error
         self.guard.answered(answer.headers.get("date"), answer.headers.get("age"), started)
         return answer
+
+
+def _sent(method: str, url: str, options: dict[str, Any]) -> Sent:
+    body = options.get("body") or b""
+    headers = tuple((str(name), str(value)) for name, value in (options.get("headers") or {}).items())
+    return Sent(method, url, headers, body if isinstance(body, bytes) else str(body).encode())
 
 
 class _Proxied(_Direct, ProxyManager):

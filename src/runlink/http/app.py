@@ -10,11 +10,11 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from runlink.http import openapi
+from runlink.http import dashboard, openapi
 from runlink.http.api import OPERATIONS
 from runlink.http.endpoints import Endpoints, Threads
 from runlink.http.guard import Guard
@@ -37,7 +37,7 @@ def _none(_endpoints: Endpoints, _threads: Threads) -> Sequence[BaseRoute]:
 def create_app(service: Service, *, more: Routes = _none, on_hub: Callable[[Hub], None] = lambda _hub: None) -> ASGIApp:
     """The whole server.
 
-    `more` gives further routes (webhooks, the dashboard); `on_hub` is handed the stream's hub once the application
+    `more` gives further routes (webhooks); `on_hub` is handed the stream's hub once the application
     runs, so that a stopping server can close it.
     """
     threads, guard = Threads(), Guard(service.settings)
@@ -65,6 +65,7 @@ def create_app(service: Service, *, more: Routes = _none, on_hub: Callable[[Hub]
             Route("/readyz", health.ready),
             Route("/metrics", Metrics(service, threads, endpoints, hub).__call__),
             *_documentation(),
+            *dashboard.routes(),
         ],
         lifespan=lifespan,
         exception_handlers={HTTPException: _refused},
@@ -87,14 +88,10 @@ def _documentation() -> list[Route]:
     async def styled(_request: Request) -> Response:
         return Response(style, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
-    async def home(_request: Request) -> Response:
-        return RedirectResponse("/docs")
-
     return [
         Route("/openapi.json", published),
         Route("/docs", shown),
         Route("/static/plain.css", styled),
-        Route("/", home),
     ]
 
 

@@ -78,7 +78,7 @@ class Endpoints:
             try:
                 return await self._answer(operation, request)
             except ClientDisconnect:
-                raise
+                return Response(status_code=400)  # nobody reads it: a page was left, or looks for something else
             except Exception as error:  # noqa: BLE001 - the last place: told as a problem
                 return problem_of(error, about_body=operation.body is not None and "{" not in operation.path).response()
 

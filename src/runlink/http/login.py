@@ -25,11 +25,13 @@ from runlink.http.service import Service
 HOME: Final = "/"
 _PAGE: Final = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Log in · runlink</title><link rel="stylesheet" href="/static/plain.css"></head><body><main><h1>runlink</h1>
+<title>Log in · runlink</title><link rel="icon" href="/static/dashboard/icon.svg">
+<link rel="stylesheet" href="/static/dashboard/style.css"></head><body class="login"><main>
+<h1><img src="/static/dashboard/icon.svg" alt="" width="28" height="28">runlink</h1>
 {complaint}<form method="post" action="/login"><input type="hidden" name="next" value="{following}">
-<p><label for="token">Token</label> <input id="token" name="token" type="password" autocomplete="current-password"
- required autofocus></p><p><button>Log in</button></p></form>
-<p>An administrator makes one with <code>runlink tokens create</code>.</p></main></body></html>
+<div class="field"><label for="token">Token</label><input id="token" name="token" type="password"
+ autocomplete="current-password" required autofocus></div><button class="main">Log in</button></form>
+<p class="faint">An administrator makes one with <code>runlink tokens create</code>.</p></main></body></html>
 """
 
 

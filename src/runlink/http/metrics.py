@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from starlette.requests import Request
 from starlette.responses import Response
 
+from runlink.http import push_metrics
 from runlink.http.endpoints import Endpoints, Threads
 from runlink.http.problems import problem_of
 from runlink.http.service import Service
@@ -22,6 +23,7 @@ from runlink.store import SqlUnitOfWork
 from runlink.store.feed_health import FeedHealthRow
 
 NAMES: Final = (
+    *push_metrics.NAMES,
     "runlink_engine_up",
     "runlink_poll_duration_seconds",
     "runlink_staleness_seconds",
@@ -30,7 +32,7 @@ NAMES: Final = (
     "runlink_api_requests_total",
     "runlink_runs_observed_total",
     "runlink_runs",
-    "runlink_events_total",
+    "runlink_outbox_events_total",
     "runlink_links_open",
     "runlink_vanished_total",
     "runlink_lease_held",
@@ -72,7 +74,10 @@ class Metrics:
         with self._service.store.reading() as uow:
             engines = {engine.id: (engine.name, engine.type) for engine in uow.engines.list(limit=10_000)}
             yield from self._feeds(engines)
+            yield from push_metrics.processed(self._service, engines)
+            yield from push_metrics.backlog(uow, self._service.now().timestamp())
             yield from _record(uow)
+        yield from self._service.arrivals()
         yield _gauge("runlink_stream_clients", "Clients of the live stream.", self._hub.clients)
 
     def _feeds(self, engines: dict[UUID, tuple[str, str]]) -> Iterator[Metric]:
@@ -125,7 +130,7 @@ def _record(uow: SqlUnitOfWork) -> Iterator[Metric]:
         runs.add_metric([status], count)
     yield observed
     yield runs
-    events = CounterMetricFamily("runlink_events", "Events of runlink's own, placed in their order.", labels=[])
+    events = CounterMetricFamily("runlink_outbox_events", "Events of runlink's own, placed in their order.", labels=[])
     events.add_metric([], figures.events)
     yield events
     yield _gauge("runlink_links_open", "Links to instances that have not ended.", figures.open_links)

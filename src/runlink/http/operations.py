@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
@@ -26,6 +28,7 @@ from runlink.store import SqlUnitOfWork
 
 MAX_DEPTH: Final = 64
 _INT64: Final = range(-(2**63), 2**63)
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 formats = FormatChecker(formats=())
 
@@ -34,7 +37,19 @@ def _is_uuid(value: object) -> bool:
     return not isinstance(value, str) or (len(value) == 36 and str(UUID(value)) == value.lower())
 
 
+def _moment(text: str) -> datetime:
+    """A time of RFC 3339; ValueError for what is none."""
+    if not _RFC_3339.fullmatch(text):
+        raise ValueError("is not a time with its offset, like 2026-01-05T10:00:00Z (in a query + is %2B)")
+    return datetime.fromisoformat(text.upper()).astimezone(UTC)
+
+
+def _is_moment(value: object) -> bool:
+    return not isinstance(value, str) or _moment(value) is not None
+
+
 formats.checks("uuid", raises=ValueError)(_is_uuid)
+formats.checks("date-time", raises=(ValueError, OverflowError))(_is_moment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +86,10 @@ class Call:
     def optional_id(self, name: str) -> UUID | None:
         """A parameter that is an id, or was left out."""
         return None if self.given[name] is None else UUID(self.given[name])
+
+    def moment(self, name: str) -> datetime | None:
+        """A parameter that is a time, or was left out."""
+        return None if self.given[name] is None else _moment(self.given[name])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

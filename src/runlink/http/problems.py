@@ -35,7 +35,7 @@ class Kind(NamedTuple):
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
         "invalid-request": Kind(400, "The request is not what the specification says"),
-        "unauthenticated": Kind(401, "A token is needed"),
+        "unauthenticated": Kind(401, "A token, or another proof of who asks, is needed"),
         "forbidden": Kind(403, "The token does not allow this"),
         "csrf": Kind(403, "The write does not come from runlink's own page"),
         "not-found": Kind(404, "There is no such thing"),
@@ -45,7 +45,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "invalid-state": Kind(409, "The present state does not allow this"),
         "stale-version": Kind(412, "Somebody else changed it first"),
         "too-large": Kind(413, "The request is too large"),
-        "unsupported-media-type": Kind(415, "The body is not JSON"),
+        "unsupported-media-type": Kind(415, "The body is not of a type that is taken here"),
         "misdirected": Kind(421, "This host name is not runlink's"),
         "refused": Kind(422, "A value is not acceptable"),
         "unknown-reference": Kind(422, "The body names something that is not there"),

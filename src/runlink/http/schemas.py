@@ -64,6 +64,10 @@ def line(maximum: int, description: str) -> Schema:
     return {"type": "string", "minLength": 1, "maxLength": maximum, "pattern": _LINE, "description": description}
 
 
+NAME: Final[Schema] = {"type": "string", "maxLength": 1000, "pattern": r"^[^\u0000\ufffd]*$"}
+"""A name to look for: any text that a database can hold."""
+
+
 def prose(maximum: int, description: str) -> Schema:
     """A text that is given, of any lines, or null."""
     return {"type": ["string", "null"], "maxLength": maximum, "pattern": r"^[^\u0000]*$", "description": description}
@@ -97,6 +101,20 @@ RUN: Final = obj(
         "attempt": COUNT,
         "silent_since": MAYBE_TIME,
         "instances": {**COUNT, "description": "How many instances count for it."},
+    }
+)
+TRAIL: Final = obj(
+    {
+        "engine": TEXT,
+        "type": TEXT,
+        "status": {**STATUS, "description": "Of several instances the one that tells most: a failure before all."},
+        "instances": COUNT,
+    }
+)
+LISTED_RUN: Final = obj(
+    {
+        **RUN["properties"],
+        "trail": {"type": "array", "items": TRAIL, "description": "The engines it passed, in their order."},
     }
 )
 BATCH_EXECUTION: Final = obj({**_ENTITY, **_LIFECYCLE, "run_id": ID, "batch_id": ID, "batch": TEXT, "items": COUNT})
@@ -139,6 +157,8 @@ FEED: Final = obj(
         "last_duration_s": MAYBE_NUMBER,
         "requests": COUNT,
         "relists": COUNT,
+        "told": {**COUNT, "description": "Instances that moved by a delivery."},
+        "missed": {**COUNT, "description": "Instances that moved, and only a poll told of it."},
         "skew_s": MAYBE_NUMBER,
     }
 )
@@ -152,6 +172,10 @@ ENGINE: Final = obj(
         "product_version": MAYBE_TEXT,
         "feeds": {"type": "array", "items": FEED},
         "open": {**COUNT, "description": "How many of its instances have not ended."},
+        "budget": {
+            **nullable(obj({"left": COUNT, "per_minute": NUMBER})),
+            "description": "Requests that may be made at once now, and in a minute; null where nobody asks it now.",
+        },
     }
 )
 INSTANCE: Final = obj(
@@ -220,6 +244,89 @@ LINK: Final = obj(
         "rule": MAYBE_TEXT,
         "key": MAYBE_TEXT,
         "pinned": BOOLEAN,
+    }
+)
+DELIVERY_STATE: Final[Schema] = {"type": "string", "enum": ["waiting", "done", "dead"]}
+_DELIVERY: Final[Mapping[str, Schema]] = {
+    "id": ID,
+    "engine": TEXT,
+    "external_id": {**MAYBE_TEXT, "description": "What its sender calls it."},
+    "received_at": TIME,
+    "path": TEXT,
+    "signed": {**BOOLEAN, "description": "Whether the proof of where it comes from covers the body."},
+    "state": DELIVERY_STATE,
+    "attempts": COUNT,
+    "due_at": {**MAYBE_TIME, "description": "When it is to be tried (again)."},
+    "processed_at": MAYBE_TIME,
+    "reason": {**MAYBE_TEXT, "description": "Why it was not taken in."},
+    "bytes": COUNT,
+}
+DELIVERY: Final = obj(_DELIVERY)
+DELIVERY_CONTENT: Final = obj(
+    {**_DELIVERY, "headers": {"type": "array", "items": {"type": "array", "items": TEXT}}, "body": TEXT}
+)
+_SUGGESTED: Final[Mapping[str, Schema]] = {
+    "score": {"type": "integer", "minimum": 0, "maximum": 100},
+    "reasons": {"type": "array", "items": TEXT},
+}
+INBOX_INSTANCE: Final = obj(
+    {
+        "id": ID,
+        "engine": TEXT,
+        "external_id": TEXT,
+        "workflow": MAYBE_TEXT,
+        "status": STATUS,
+        "native_status": MAYBE_TEXT,
+        "queued_at": MAYBE_TIME,
+        "started_at": MAYBE_TIME,
+        "finished_at": MAYBE_TIME,
+        "url": MAYBE_TEXT,
+        "message": MAYBE_TEXT,
+        "parameters": ANY,
+        "labels": ANY,
+        "suggestions": {
+            "type": "array",
+            "items": obj(
+                {**_SUGGESTED, "run_id": ID, "automation": TEXT, "correlation_id": MAYBE_TEXT, "status": STATUS}
+            ),
+        },
+    }
+)
+INBOX_RUN: Final = obj(
+    {
+        "id": ID,
+        "automation": TEXT,
+        "correlation_id": MAYBE_TEXT,
+        "status": STATUS,
+        "created_at": TIME,
+        "started_at": MAYBE_TIME,
+        "silent_since": MAYBE_TIME,
+        "suggestions": {
+            "type": "array",
+            "items": obj(
+                {
+                    **_SUGGESTED,
+                    "instance_id": ID,
+                    "engine": TEXT,
+                    "external_id": TEXT,
+                    "workflow": MAYBE_TEXT,
+                    "status": STATUS,
+                }
+            ),
+        },
+    }
+)
+QUARANTINED: Final = obj(
+    {
+        "engine": TEXT,
+        "fingerprint": TEXT,
+        "external_id": MAYBE_TEXT,
+        "feed": TEXT,
+        "reason": TEXT,
+        "raw": {**MAYBE_TEXT, "description": "What the engine told, shortened."},
+        "first_seen_at": TIME,
+        "last_seen_at": TIME,
+        "count": {**COUNT, "description": "How often it came."},
     }
 )
 PLUGIN: Final = {"type": "object", "properties": {"name": TEXT}, "required": ["name"]}

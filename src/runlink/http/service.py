@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+from prometheus_client.core import Metric
+
+from runlink.application.ingest import Tally
 from runlink.application.rules import Rules
 from runlink.application.settings import ServerSettings
+from runlink.hosting.guard import Budget
 from runlink.store import SqlStore
 from runlink.store.feed_health import FeedHealthRow
 
 
 def _no_feeds() -> Sequence[FeedHealthRow]:
+    return ()
+
+
+def _no_tallies() -> Sequence[Tally]:
+    return ()
+
+
+def _no_arrivals() -> Iterable[Metric]:
     return ()
 
 
@@ -23,7 +36,10 @@ class Service:
 
     rules     the present link rules
     feeds     how the feeds of this process are doing now
+    budgets   what is left of each engine's request budget, by its id
     plugins   what is loaded, a row each, as `runlink plugins list` shows it
+    tallies   what the feeds of this process took in since its start
+    arrivals  what the hooks measured
     """
 
     store: SqlStore
@@ -31,4 +47,7 @@ class Service:
     now: Callable[[], datetime]
     rules: Callable[[], Rules] = Rules
     feeds: Callable[[], Sequence[FeedHealthRow]] = _no_feeds
+    budgets: Callable[[], Mapping[UUID, Budget | None]] = dict
     plugins: Callable[[], Sequence[dict[str, Any]]] = field(default=list)
+    tallies: Callable[[], Sequence[Tally]] = _no_tallies
+    arrivals: Callable[[], Iterable[Metric]] = _no_arrivals

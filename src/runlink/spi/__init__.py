@@ -23,7 +23,7 @@ from runlink.spi.errors import (
     TransientError,
 )
 from runlink.spi.hooks import hookimpl
-from runlink.spi.http import error_for, retry_after_s
+from runlink.spi.http import error_for, json_of, retry_after_s
 from runlink.spi.observation import (
     UNKNOWN,
     Attempt,
@@ -36,6 +36,7 @@ from runlink.spi.observation import (
     Step,
     Unknown,
     Unreadable,
+    page_of,
 )
 
 __all__ = [
@@ -69,6 +70,8 @@ __all__ = [
     "Watches",
     "error_for",
     "hookimpl",
+    "json_of",
     "load_schema",
+    "page_of",
     "retry_after_s",
 ]

@@ -103,8 +103,13 @@ class Receives(Adapter):
     """Understands what the engine pushes."""
 
     authentication: ClassVar[str]
-    """A scheme the host implements: `github`, `gitlab`, `standard-webhooks`, `bearer` or `basic`."""
+    """The scheme that deliveries are proved by unless the operator says: `github`, `gitlab`, `standard-webhooks`,
+    `bearer` or `basic`. The host implements them; `[engines.NAME.webhook]` has the secrets."""
 
     @abc.abstractmethod
     def receive(self, delivery: Delivery) -> Receipt:
-        """Runs after the host verified, stored and answered. Raises DeliveryRejected for what is not understood."""
+        """Runs after the host verified, stored and answered, possibly more than once for the same delivery.
+
+        Nothing has been looked at: the body may be anything. Raises DeliveryRejected for what is not understood, and
+        never will be; TransientError has the delivery tried again. What is of no interest gives an empty Receipt.
+        """

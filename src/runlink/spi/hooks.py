@@ -34,9 +34,10 @@ def runlink_link(observation: Observation, engine: str) -> Iterable[str]:  # typ
     """The keys (ids or correlation ids) of the Runs an instance belongs to, where no path leads to them.
 
     Called for each new or changed instance that a link rule with `run_key = { plugin = "NAME" }` selects, and again by
-    `runlink plan` and `runlink relink`: the same observation must give the same keys. The observation has neither steps
-    nor attempts; `engine` is the engine's name in the configuration. It runs within the transaction that stores the
-    instance: no waiting, no network. An exception sets that instance aside, with the rule's name, and stops nothing.
+    `runlink plan` and `runlink relink`: the same observation must give the same keys. The observation has no attempts,
+    and steps where they are told; `engine` is the engine's name in the configuration. It runs within the transaction
+    that stores the instance: no waiting, no network. An exception sets that instance aside, with the rule's name, and
+    stops nothing.
     """
 
 

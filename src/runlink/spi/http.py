@@ -5,8 +5,12 @@ from __future__ import annotations
 import email.utils
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from runlink.spi.errors import AdapterError, CredentialsRejected, NotFound, Refused, TransientError
+
+if TYPE_CHECKING:
+    import httpx
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
@@ -40,3 +44,23 @@ def error_for(status: int, headers: Mapping[str, str], what: str, now: datetime)
         wait = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
         return TransientError(sentence, retry_after_s=retry_after_s(wait, now))
     return Refused(sentence)
+
+
+def json_of(answer: httpx.Response, now: datetime, *keys: str) -> Any:
+    """The JSON of an answer; with `keys`, an object that has them.
+
+    Raises what `error_for` says of the status, and TransientError for anything else than that JSON: a login page, half
+    of an answer.
+    """
+    what = f"{answer.request.method} {answer.request.url.copy_with(query=None)}"
+    error = error_for(answer.status_code, answer.headers, what, now)
+    if error is not None:
+        raise error
+    try:
+        told = answer.json()
+    except ValueError:
+        raise TransientError(f"{what} answered HTTP {answer.status_code} with what is no JSON; check url") from None
+    missing = [key for key in keys if not isinstance(told, dict) or key not in told]
+    if missing:
+        raise TransientError(f"{what} answered JSON without {', '.join(missing)}; check url")
+    return told

@@ -7,7 +7,7 @@ msgspec, and `msgspec.json.schema(Page)` is the published schema.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -180,6 +180,25 @@ class Page(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unreadable: tuple[Unreadable, ...] = ()
 
 
+def page_of(
+    rows: Iterable[Any],
+    observe: Callable[[Any], Observation],
+    *,
+    cursors: Mapping[str, str | None] | None = None,
+    gone: Iterable[str] = (),
+) -> Page:
+    """The page of an engine's rows. A row that `observe` cannot read (KeyError, TypeError, ValueError, …) is set aside
+    with the reason, and the rest goes on."""
+    seen: list[Observation] = []
+    bad: list[Unreadable] = []
+    for row in rows:
+        try:
+            seen.append(observe(row))
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            bad.append(Unreadable(raw=row, reason=f"it makes no sense: {type(error).__name__}: {error}"))
+    return Page(observations=seen, cursors=dict(cursors or {}), gone=tuple(gone), unreadable=tuple(bad))
+
+
 class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """A pushed message, verified and stored by the host before an adapter sees it."""
 
@@ -190,10 +209,16 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What a delivery tells: observations (mark them `complete=False` when they are a part), and ids to read again."""
+    """What a delivery tells: observations, ids to read again, and what of it made no sense.
+
+    Mark an observation `complete=False` when it is a part: then its steps are added to those that are known, and its
+    workflow counts only where none is known. Where the adapter can refetch, the host does so for each instance that is
+    told to have ended, and believes the engine.
+    """
 
     observations: tuple[Observation, ...] = ()
     refetch: tuple[str, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from runlink.store.bulk import Bulk
 
 
 class FeedHealthRow(NamedTuple):
-    """One feed's health. `state` is new, ok, lost or stopped; `requests` counts since the daemon's start."""
+    """One feed's health. `state` is one of daemon.health.STATES; counts are since the daemon's start."""
 
     engine_id: UUID
     feed: str
@@ -28,6 +28,8 @@ class FeedHealthRow(NamedTuple):
     last_duration_s: float | None
     requests: int
     skew_s: float | None
+    told: int = 0
+    missed: int = 0
 
 
 class FeedHealth:

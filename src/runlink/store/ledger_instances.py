@@ -10,9 +10,11 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from runlink.application.ports import AttemptRow, Known, ObservationRow, StepRow, Tracked
+from runlink.domain import ExecutionStatus
+from runlink.spi import Step
 from runlink.store import mapping, tables
 from runlink.store.bulk import Bulk
-from runlink.store.selection import chosen
+from runlink.store.selection import chosen, locked
 from runlink.store.tables import OPEN_STATUSES
 
 _INSTANCE = tables.orchestration_instances
@@ -102,8 +104,8 @@ class InstanceLedger:
     def _tracked(self, where: sa.ColumnElement[bool], limit: int | None = None) -> list[Tracked]:
         query = mapping.INSTANCE.select().add_columns(*(_INSTANCE.c[name] for name in _BOOKKEEPING)).where(where)
         entity = len(mapping.INSTANCE.columns)
-        query = query.order_by(_INSTANCE.c.id).limit(limit).with_for_update(key_share=True)
-        rows = self._connection.execute(query)
+        query = query.order_by(_INSTANCE.c.id).limit(limit)
+        rows = self._connection.execute(locked(self._connection, query))
         return [Tracked(mapping.INSTANCE.from_row(row[:entity]), *row[entity:]) for row in rows]
 
     def open_instances(self, engine_id: UUID) -> list[str]:
@@ -158,6 +160,21 @@ class InstanceLedger:
             chosen(self._connection, step.c.instance_id, instance_ids)
         )
         return {(row[0], row[1], row[2]): row[3] for row in self._connection.execute(query)}
+
+    def steps(self, instance_ids: Sequence[UUID]) -> dict[UUID, dict[tuple[str, int], Step]]:
+        """The stored steps of each instance, by external id and attempt."""
+        found: dict[UUID, dict[tuple[str, int], Step]] = {}
+        if not instance_ids:
+            return found
+        step = tables.instance_steps
+        query = sa.select(step.c.instance_id, *(step.c[name] for name in Step.__struct_fields__)).where(
+            chosen(self._connection, step.c.instance_id, instance_ids)
+        )
+        for row in self._connection.execute(query).mappings():
+            fields = {name: row[name] for name in Step.__struct_fields__}
+            known = Step(**{**fields, "status": ExecutionStatus(row["status"])})
+            found.setdefault(row["instance_id"], {})[known.external_id, known.attempt] = known
+        return found
 
     def upsert_steps(self, rows: Sequence[StepRow]) -> None:
         """Steps that are new or changed."""

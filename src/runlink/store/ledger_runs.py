@@ -129,6 +129,13 @@ class RunLedger:
         )
         return [WaitingKey(*row) for row in self._connection.execute(query)]
 
+    def waiting(self, automation_id: UUID, keys: Sequence[str]) -> list[WaitingKey]:
+        """What waits for one of these keys, and stays."""
+        row = tables.waiting_keys
+        mine = sa.and_(row.c.automation_id == automation_id, chosen(self._connection, row.c.key, keys))
+        query = sa.select(*(row.c[name] for name in WaitingKey._fields)).where(mine)
+        return [WaitingKey(*found) for found in self._connection.execute(query)]
+
     def insert_correlations(self, rows: Sequence[Correlation]) -> None:
         """Values by which parents and children are known; those that are there already stay."""
         self._bulk.upsert(tables.correlations, Correlation._fields, Correlation._fields, rows, change="NOTHING")
@@ -153,6 +160,26 @@ class RunLedger:
             .order_by(child.c.instance_id, parent.c.instance_id)
         )
         return [Kin(*row) for row in self._connection.execute(query)]
+
+    def correlations_of(self, instance_ids: Sequence[UUID], side: str) -> list[Correlation]:
+        """The values by which these are known, or know their parents."""
+        row = tables.correlations
+        return self._correlations(chosen(self._connection, row.c.instance_id, instance_ids), side)
+
+    def correlated(self, topics: Iterable[str], values: Iterable[str], side: str) -> list[Correlation]:
+        """Who has one of these values under one of these topics."""
+        row = tables.correlations
+        named = chosen(self._connection, row.c.value, list(values))
+        return self._correlations(sa.and_(chosen(self._connection, row.c.topic, list(topics)), named), side)
+
+    def _correlations(self, where: sa.ColumnElement[bool], side: str) -> list[Correlation]:
+        row, instance = tables.correlations, tables.orchestration_instances
+        query = (
+            sa.select(*(row.c[name] for name in Correlation._fields))
+            .join(instance, sa.and_(instance.c.id == row.c.instance_id, instance.c.is_active))
+            .where(where, row.c.side == side)
+        )
+        return [Correlation(*found) for found in self._connection.execute(query)]
 
     def forget_claims(self, instance_ids: Sequence[UUID]) -> None:
         """Drops what waits or is compared for these instances: they are about to be asked again."""

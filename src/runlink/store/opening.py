@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from runlink.store.daemon_lock import daemon_lock
 from runlink.store.errors import StoreUnavailable
 from runlink.store.outbox import Placed
-from runlink.store.schema import upgrade
+from runlink.store.schema import check, upgrade
 from runlink.store.unit_of_work import SqlUnitOfWork
 from runlink.store.writer import GroupWriter, Turnstile
 
@@ -114,11 +114,17 @@ class SqlStore:
         return daemon_lock(self, holder)
 
     def close(self) -> None:
-        """Finishes waiting writes and closes every connection."""
+        """Finishes waiting writes and closes every connection; one that is still read from, as soon as it is not."""
         if self._writer is not None:
             self._writer.close()
-        self.writing.dispose()
-        self._reading.dispose()
+        for engine in (self.writing, self._reading):
+            sa.event.listen(engine, "checkin", _close_late)
+            engine.dispose()
+
+
+def _close_late(_dbapi_connection: Any, record: sa.pool.ConnectionPoolEntry) -> None:
+    """A pool that was disposed of knows nothing of what is given back to it later."""
+    record.invalidate()
 
 
 def open_store(url: str, *, migrate: bool = True) -> SqlStore:
@@ -135,7 +141,7 @@ def open_store(url: str, *, migrate: bool = True) -> SqlStore:
     except OSError as error:
         raise StoreUnavailable(f"{parsed}: {error}") from error
     try:
-        upgrade(writing, migrate=migrate)
+        upgrade(writing) if migrate else check(reading)
     except BaseException as error:
         writing.dispose()
         reading.dispose()
@@ -180,6 +186,7 @@ def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
     options: dict[str, Any] = {"connect_args": {"timeout": 30, "check_same_thread": False}, **_JSON}
     writing = sa.create_engine(url, poolclass=sa.pool.QueuePool, pool_size=1, max_overflow=0, **options)
     reading = sa.create_engine(url, poolclass=sa.pool.QueuePool, pool_size=8, max_overflow=24, **options)
+    sa.event.listen(writing, "connect", lambda connection, _record: _switch_to_wal(connection))
     for engine in (writing, reading):
         sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -191,8 +198,7 @@ def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
 
 def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
     dbapi_connection.isolation_level = None  # transactions are begun by us, not guessed by the driver
-    _switch_to_wal(dbapi_connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000", "cache_size=-16000"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000", "cache_size=-8000"):
         dbapi_connection.execute(f"PRAGMA {pragma}").fetchall()
 
 

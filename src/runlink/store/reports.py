@@ -14,6 +14,7 @@ from runlink.store.inbox_reports import InboxReports
 from runlink.store.item_reports import ItemReports
 from runlink.store.selection import chosen
 from runlink.store.status_reports import StatusReports
+from runlink.store.trail_reports import TrailReports
 from runlink.store.work_reports import WorkReports
 
 _INSTANCE = tables.orchestration_instances
@@ -22,7 +23,7 @@ _RUN = tables.runs
 _LINK = tables.run_orchestrations
 
 
-class Reports(WorkReports, ItemReports, StatusReports, InboxReports):
+class Reports(WorkReports, ItemReports, StatusReports, InboxReports, TrailReports):
     """Listings within a unit of work. Each gives plain dicts, times aware, ids as UUID."""
 
     def __init__(self, connection: sa.Connection) -> None:
@@ -179,20 +180,30 @@ class Reports(WorkReports, ItemReports, StatusReports, InboxReports):
         return [dict(row) for row in self._connection.execute(query).mappings()][::-1]
 
     def quarantine(
-        self, *, engine: str | None = None, external_ids: Sequence[str] | None = None, limit: int = 50
+        self,
+        *,
+        engine: str | None = None,
+        external_ids: Sequence[str] | None = None,
+        before: tuple[datetime, str] | None = None,
+        limit: int = 50,
     ) -> list[dict[str, Any]]:
-        """Items that could not be taken in, latest first; of these instances when given."""
+        """Items that could not be taken in, latest first; of these instances when given. `before` is the time and the
+        beginning of the fingerprint of the last row of the page before."""
         table = tables.quarantine
         query = (
             sa.select(_ENGINE.c.name.label("engine"), *(c for c in table.c if c.name != "engine_id"))
             .join(_ENGINE, _ENGINE.c.id == table.c.engine_id)
-            .order_by(table.c.last_seen_at.desc())
+            .order_by(table.c.last_seen_at.desc(), table.c.fingerprint.desc())
             .limit(limit)
         )
         if engine is not None:
             query = query.where(_ENGINE.c.name == engine)
         if external_ids is not None:
             query = query.where(chosen(self._connection, table.c.external_id, external_ids))
+        if before is not None:
+            at, fingerprint = before
+            same = sa.and_(table.c.last_seen_at == at, table.c.fingerprint < fingerprint)
+            query = query.where(sa.or_(table.c.last_seen_at < at, same))
         return [dict(row) for row in self._connection.execute(query).mappings()]
 
     def counts(self) -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
-"""What grows is kept for a while: observations, delivered events, quarantined items, the audit, idempotency keys. The
-daemon comes here hourly.
+"""What grows is kept for a while: observations, delivered events, quarantined items, deliveries, the audit, idempotency
+keys. The daemon comes here hourly.
 
 An instance, its attempts, steps and links are never removed, nor anything a Run's history is told from: neither the
 first, whole observation of an instance, nor any observation of an instance that counts, or once counted, for a Run, nor
@@ -24,6 +24,8 @@ class Pruned(NamedTuple):
     observations: int
     events: int
     quarantined: int
+    deliveries: int = 0
+    sent: int = 0
     audited: int = 0
     idempotency_keys: int = 0
 
@@ -37,10 +39,14 @@ def prune(uow: SqlUnitOfWork, retention: Retention, now: datetime, *, limit: int
 
     Call again, in a transaction of its own, until nothing is removed.
     """
+    done_before = now - timedelta(days=retention.deliveries_days)
+    dead_before = now - timedelta(days=retention.dead_deliveries_days)
     return Pruned(
         _observations(uow.connection, now - timedelta(days=retention.observations_days), limit),
         uow.outbox.prune(now - timedelta(days=retention.outbox_days), limit),
         _quarantined(uow.connection, now - timedelta(days=retention.quarantine_days), limit),
+        uow.deliveries.prune(done_before, dead_before, limit),
+        uow.subscriptions.prune(done_before, dead_before, limit),
         _older(uow.connection, tables.audit, "at", now - timedelta(days=retention.audit_days), limit),
         _older(uow.connection, tables.idempotency_keys, "created_at", now - IDEMPOTENCY_KEYS, limit),
     )

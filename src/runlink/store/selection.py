@@ -1,4 +1,5 @@
-"""`column IN (many values)` with one parameter, so that the statement stays the same whatever their number."""
+"""`column IN (many values)` with one parameter, so that the statement stays the same whatever their number; and rows
+that are locked where something may be written."""
 
 from __future__ import annotations
 
@@ -39,3 +40,9 @@ def _among(dialect: sa.Dialect, column: sa.ColumnElement[Any], given: sa.BindPar
         return column == sa.func.any(given)
     rows = sa.func.json_each(given).table_valued(sa.column("value", sa.Text()))
     return sa.type_coerce(column, sa.Text()).in_(sa.select(rows.c.value))
+
+
+def locked(connection: sa.Connection, query: sa.Select[Any]) -> sa.Select[Any]:
+    """With its rows locked until the end of the transaction (FOR NO KEY UPDATE); in one that only reads, as it is."""
+    reads_only = connection.get_execution_options().get("postgresql_readonly", False)
+    return query if reads_only else query.with_for_update(key_share=True)

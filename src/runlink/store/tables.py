@@ -365,6 +365,9 @@ feeds = sa.Table(
     sa.Column("last_duration_s", sa.Float),
     sa.Column("requests", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("skew_s", sa.Float),
+    # of what moved at an engine that pushes: how much deliveries told, and how much a poll had to find
+    sa.Column("told", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("missed", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 feed_cursors = sa.Table(
@@ -389,6 +392,48 @@ quarantine = sa.Table(
     sa.Column("first_seen_at", UtcDateTime, nullable=False),
     sa.Column("last_seen_at", UtcDateTime, nullable=False),
     sa.Column("count", sa.Integer, nullable=False),
+)
+
+deliveries = sa.Table(  # what engines pushed, as it came: stored before it is answered, processed afterwards
+    "deliveries",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    _ref("engine_id", "engines"),
+    sa.Column("delivery_id", sa.Text),  # what the sender calls it; NULL where it does not say
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("headers", Json, nullable=False),  # [[name, value], …] without secrets
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("signed", sa.Boolean, nullable=False),  # whether the scheme covers the body
+    sa.Column("state", sa.String(10), nullable=False),  # waiting, done, dead
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("due_at", UtcDateTime),  # of a waiting one: not before
+    sa.Column("processed_at", UtcDateTime),
+    sa.Column("reason", sa.Text),  # why the last attempt failed
+    sa.UniqueConstraint("engine_id", "delivery_id"),
+)
+IS_WAITING = sa.text("state = 'waiting'")
+IS_DEAD = sa.text("state = 'dead'")
+WAS_PROCESSED = sa.text("processed_at IS NOT NULL")
+sa.Index(
+    "ix_deliveries_waiting",
+    deliveries.c.engine_id,
+    deliveries.c.due_at,
+    sqlite_where=IS_WAITING,
+    postgresql_where=IS_WAITING,
+)
+sa.Index(
+    "ix_deliveries_dead",
+    deliveries.c.engine_id,
+    deliveries.c.id,
+    sqlite_where=IS_DEAD,
+    postgresql_where=IS_DEAD,
+)
+sa.Index(
+    "ix_deliveries_processed",
+    deliveries.c.processed_at,
+    sqlite_where=WAS_PROCESSED,
+    postgresql_where=WAS_PROCESSED,
 )
 
 leases = sa.Table(  # the fencing token of whoever runs the feeds, checked in each ingest transaction
@@ -426,6 +471,32 @@ subscribers = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
     sa.Column("retry_at", UtcDateTime),
     sa.Column("last_error", sa.Text),
+)
+
+subscription_events = sa.Table(  # what each subscription is to be told, copied from the outbox
+    "subscription_events",
+    metadata,
+    sa.Column("subscription", sa.String(200), primary_key=True),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("event_id", sa.Text, nullable=False),
+    sa.Column("type", sa.String(50), nullable=False),
+    sa.Column("run_id", sa.Uuid),
+    sa.Column("occurred_at", UtcDateTime, nullable=False),
+    sa.Column("data", Json, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),  # waiting, sent, dead
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("due_at", UtcDateTime),  # of a waiting one: not before
+    sa.Column("sent_at", UtcDateTime),
+    sa.Column("reason", sa.Text),  # why the last attempt failed
+    sa.Index("ix_subscription_events_state", "state", "subscription", "position"),
+)
+sa.Index(
+    "ix_subscription_events_waiting",
+    subscription_events.c.subscription,
+    subscription_events.c.run_id,
+    subscription_events.c.position,
+    sqlite_where=IS_WAITING,
+    postgresql_where=IS_WAITING,
 )
 
 # --- the server ----------------------------------------------------------------------------------------------------

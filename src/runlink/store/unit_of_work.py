@@ -22,6 +22,7 @@ from runlink.domain import (
 )
 from runlink.store import mapping
 from runlink.store.access import Access, Audit, IdempotencyKeys
+from runlink.store.deliveries import Deliveries
 from runlink.store.event_log import EventLog
 from runlink.store.feed_health import FeedHealth
 from runlink.store.ledger import SqlLedger
@@ -29,6 +30,7 @@ from runlink.store.listings import Listings
 from runlink.store.outbox import NewEvents, Outbox, Placed
 from runlink.store.reports import Reports
 from runlink.store.repositories import EntityRepository, HistoryRepository
+from runlink.store.subscriptions import Subscriptions
 
 
 E = TypeVar("E", bound=DomainEntity)
@@ -95,6 +97,16 @@ class SqlUnitOfWork:
     def outbox(self) -> Outbox:
         """The subscribers' side of the outbox."""
         return Outbox(self.connection)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        """What engines pushed."""
+        return Deliveries(self.connection)
+
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        """What subscriptions are to be told."""
+        return Subscriptions(self.connection)
 
     @cached_property
     def event_log(self) -> EventLog:

@@ -55,6 +55,12 @@ class Turnstile:
                 self._holder = None
                 self._condition.notify_all()
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether somebody urgent waits."""
+        with self._condition:
+            return bool(self._queue) and self._queue[0][0] == 0
+
     def refuse_holder(self) -> None:
         """Raises RuntimeError when this thread holds the turn."""
         if self._holder == threading.get_ident():
@@ -65,7 +71,7 @@ class GroupWriter:
     """Runs jobs in one thread, urgent ones first; jobs that wait together are committed together.
 
     A job that fails is rolled back to where it began and fails alone. A transaction takes further jobs for at most
-    `window_s`; a result is given only after its commit.
+    `window_s`, and none while somebody urgent waits for a turn; a result is given only after its commit.
     """
 
     def __init__(self, engine: sa.Engine, turnstile: Turnstile, *, window_s: float = 0.1) -> None:
@@ -141,4 +147,5 @@ class GroupWriter:
                 done.append((future, result, None))
             except BaseException as error:  # noqa: BLE001 - belongs to whoever asked for this job
                 done.append((future, None, error))
-            entry = self._next(wait=False) if time.monotonic() < until else None
+            is_time = time.monotonic() < until and not self._turnstile.is_urgent
+            entry = self._next(wait=False) if is_time else None

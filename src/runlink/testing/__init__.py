@@ -1,12 +1,55 @@
-"""What plugin authors test with: an adapter in its real surroundings, and an engine that replays recorded answers.
+"""What plugin authors test with.
 
-with runlink.testing.serve_exchanges(exchanges) as engine:
-    adapter = runlink.testing.build(AcmeAdapter, engine.url, config={"token": "t"})
-    pages = list(adapter.poll({}))
-    assert runlink.testing.requests_made(adapter) == 1
+An adapter in its real surroundings, and an engine that replays recorded answers:
+
+    with runlink.testing.serve_exchanges(exchanges) as engine:
+        adapter = runlink.testing.build(AcmeAdapter, engine.url, config={"token": "t"})
+        pages = list(adapter.poll({}))
+        assert runlink.testing.requests_made(adapter) == 1
+
+Every promise of the interface, against an engine whose life the kit plays through the author's translation:
+
+    class TestAcme(runlink.testing.AdapterContract):
+        adapter = AcmeAdapter
+        engine = AcmeEngine   # a runlink.testing.ScriptedEngine
+
+What `runlink record` wrote, as a fixture:
+
+    assert runlink.testing.replay(AcmeAdapter, "tests/recordings/one-sync").is_same
 """
 
+from runlink.application.settings import EngineSettings
 from runlink.testing.adapters import build, close, requests_made
-from runlink.testing.engine import ReceivedRequest, RecordedEngine, serve_exchanges
+from runlink.testing.contract import AdapterContract, PromiseBroken, promise, promises
+from runlink.testing.engine import ReceivedRequest, RecordedEngine, Reply, serve_exchanges
+from runlink.testing.host import Crash, Host
+from runlink.testing.recording import Recorded, RecordingError, Replayed, record, replay
+from runlink.testing.scripted import FEATURES, Request, ScriptedEngine, ScriptedRun, ScriptedStep, ScriptedTry
 
-__all__ = ["ReceivedRequest", "RecordedEngine", "build", "close", "requests_made", "serve_exchanges"]
+__all__ = [
+    "FEATURES",
+    "AdapterContract",
+    "Crash",
+    "EngineSettings",
+    "Host",
+    "PromiseBroken",
+    "ReceivedRequest",
+    "Recorded",
+    "RecordedEngine",
+    "RecordingError",
+    "Replayed",
+    "Reply",
+    "Request",
+    "ScriptedEngine",
+    "ScriptedRun",
+    "ScriptedStep",
+    "ScriptedTry",
+    "build",
+    "close",
+    "promise",
+    "promises",
+    "record",
+    "replay",
+    "requests_made",
+    "serve_exchanges",
+]

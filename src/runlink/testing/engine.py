@@ -1,4 +1,4 @@
-"""A small engine on loopback that replays recorded answers. Plugin tests come here."""
+"""A small engine on loopback that replays recorded answers, or asks a handler. Plugin tests come here."""
 
 from __future__ import annotations
 
@@ -6,14 +6,32 @@ import base64
 import http.server
 import json
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
-Handler = Callable[[str, str, Mapping[str, str], bytes], tuple[int, Mapping[str, str], bytes]]
-"""(method, path with query, headers in lower case, body) -> (status, headers, body)."""
+
+class Reply(NamedTuple):
+    """One answer. A body that is no bytes is sent as a stream, a chunk for each of its parts.
+
+    fault      what goes wrong on the wire: `cut` ends the connection after half of the body, `reset` before the first
+               byte, `hang` sends nothing until the engine stops
+    hand_over  called with the connection in place of an answer, for what is no HTTP any more (a websocket); the
+               connection ends when it returns
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = {}
+    body: bytes | Iterable[bytes] = b""
+    fault: Literal["cut", "reset", "hang"] | None = None
+    hand_over: Callable[[socket.socket], None] | None = None
+
+
+Handler = Callable[[str, str, Mapping[str, str], bytes], Reply | tuple[int, Mapping[str, str], bytes]]
+"""(method, path with query, headers in lower case, body) -> Reply, or (status, headers, body)."""
 
 _FRAMING: Final = frozenset({"content-length", "transfer-encoding", "connection", "keep-alive", "content-encoding"})
 """Recorded headers that described the recorded connection, not this one (bodies are recorded decoded)."""
@@ -40,6 +58,7 @@ class RecordedEngine:
     handler: Handler
     requests: list[ReceivedRequest] = field(default_factory=list)
     url: str = ""
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
         engine = self
@@ -74,9 +93,14 @@ class RecordedEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self.drop_connections()
+
+    def drop_connections(self) -> None:
+        """Ends every connection, as a restart of the engine would."""
         for connection in self._connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
@@ -92,20 +116,54 @@ def _answer(engine: RecordedEngine, incoming: http.server.BaseHTTPRequestHandler
     headers = {k.lower(): v for k, v in incoming.headers.items()}
     engine.requests.append(ReceivedRequest(incoming.command, incoming.path, headers, body))
     try:
-        status, answer_headers, answer = engine.handler(incoming.command, incoming.path, headers, body)
+        reply = Reply(*engine.handler(incoming.command, incoming.path, headers, body))
     except Exception as error:  # noqa: BLE001 - the test's own handler; the test sees it as an answer
-        status, answer_headers, answer = 500, {}, f"the handler raised {error!r}".encode()
-    names = {k.lower() for k in answer_headers}
-    incoming.send_response_only(status)
+        reply = Reply(500, {}, f"the handler raised {error!r}".encode())
+    try:
+        _send(engine, incoming, reply)
+    except OSError:  # the client has gone
+        incoming.close_connection = True
+
+
+def _send(engine: RecordedEngine, incoming: http.server.BaseHTTPRequestHandler, reply: Reply) -> None:
+    if reply.fault == "hang":
+        engine.stopping.wait(60)
+    if reply.fault in ("hang", "reset"):
+        incoming.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        incoming.connection.close()
+        incoming.close_connection = True
+        return
+    if reply.hand_over is not None and reply.fault is None:
+        incoming.close_connection = True
+        reply.hand_over(incoming.connection)
+        return
+    names = {k.lower() for k in reply.headers}
+    incoming.send_response_only(reply.status)
     if "date" not in names:
         incoming.send_header("Date", incoming.date_time_string())
-    for name, value in answer_headers.items():
+    for name, value in reply.headers.items():
         if name.lower() not in _FRAMING:
             incoming.send_header(name, value)
-    incoming.send_header("Content-Length", str(len(answer)))
+    if isinstance(reply.body, bytes):
+        incoming.send_header("Content-Length", str(len(reply.body)))
+    else:
+        incoming.send_header("Transfer-Encoding", "chunked")
     incoming.end_headers()
     if incoming.command != "HEAD":
-        incoming.wfile.write(answer)
+        _send_body(incoming, reply)
+
+
+def _send_body(incoming: http.server.BaseHTTPRequestHandler, reply: Reply) -> None:
+    if isinstance(reply.body, bytes):
+        size = len(reply.body) // 2 if reply.fault == "cut" else len(reply.body)
+        incoming.wfile.write(reply.body[:size])
+    else:
+        for part in reply.body:
+            incoming.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+        if reply.fault != "cut":
+            incoming.wfile.write(b"0\r\n\r\n")
+    if reply.fault == "cut":
+        incoming.close_connection = True
 
 
 def serve_exchanges(
@@ -138,7 +196,7 @@ class _Replay:
             if not answers:
                 return 404, {"Content-Type": "text/plain"}, f"no exchange was recorded for {method} {path}".encode()
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        return int(answer.get("status", 200)), _headers(answer.get("headers")), _body(answer)
+        return int(answer.get("status", 200)), dict(headers_of(answer.get("headers"))), body_of(answer)
 
 
 def _flat(exchanges: Any) -> Iterable[Mapping[str, Any]]:
@@ -158,12 +216,14 @@ def _path_of(url: str) -> str:
     return "/" + url.split("://", 1)[-1].partition("/")[2]
 
 
-def _headers(recorded: Any) -> dict[str, str]:
+def headers_of(recorded: Any) -> list[tuple[str, str]]:
+    """The recorded headers as pairs."""
     pairs = recorded.items() if isinstance(recorded, Mapping) else recorded or ()
-    return {str(k): str(v) for k, v in pairs}
+    return [(str(k), str(v)) for k, v in pairs]
 
 
-def _body(answer: Mapping[str, Any]) -> bytes:
+def body_of(answer: Mapping[str, Any]) -> bytes:
+    """The body that a recorded answer stands for."""
     if "body_base64" in answer:
         return base64.b64decode(answer["body_base64"])
     if "json" in answer:

@@ -76,7 +76,9 @@ def test_the_inbox_and_the_way_out_of_it(synced, acme):
     synced.ok("sync")
     assert synced.rows("instances", "show", "x-4")["runs"] == [row["suggestions"][0]["run_id"]]
     assert "nothing in the instance leads to the Run" in synced.ok("link", "monday", "x-1").err
-    assert "no rule takes it off" in synced.ok("link", "monday", "b-1").err
+    assert "the rule 'by id' makes this link; now it is yours" in synced.ok("link", "monday", "b-1").err
+    synced.ok("unlink", "monday", "b-1")
+    assert "the rule 'by id' makes this link; now it is yours" in synced.ok("link", "monday", "b-1").err
 
 
 def test_an_empty_inbox_says_so(place, acme):

@@ -8,7 +8,7 @@ import time
 import pytest
 from tests.acceptance.cli.conftest import until
 
-QUICK_S = 5.0
+QUICK_S = 15.0
 
 
 @pytest.fixture

@@ -147,14 +147,15 @@ def test_plugins(place, tmp_path, monkeypatch):
     rows = {row["name"]: row for row in place.rows("plugins", "list")}
     assert rows["acme"] == {
         "name": "acme", "distribution": "runlink-acme", "version": "2.5", "engine_types": ["acme"],
-        "capabilities": ["poll", "refetch"], "refused": None,
+        "capabilities": ["poll", "refetch"], "grade": None, "experimental": True, "refused": None,
     }  # fmt: skip
     assert rows["broken"]["refused"] == (
         "plugin 'broken' (runlink-broken) is refused: importing it failed: RuntimeError: no such library"
     )
     assert rows["jenkins"]["refused"] == "left out by -p no:jenkins"
     table = place.ok("plugins", "list")
-    assert table.out.splitlines()[0].split() == ["name", "version", "state", "engine", "types", "can"]
+    assert table.out.splitlines()[0].split() == ["name", "version", "state", "engine", "types", "can", "grade"]
+    assert any(line.split()[-2:] == ["none,", "experimental"] for line in table.out.splitlines())
     assert "is refused: importing it failed" in table.err
     assert "acme" not in {row["name"] for row in place.rows("plugins", "list", "--refused")}
 

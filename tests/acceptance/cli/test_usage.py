@@ -14,7 +14,8 @@ from runlink.domain import ExecutionStatus
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "cli.md"
 LISTINGS = (
-    "engines", "instances", "runs", "automations", "batches", "items", "executions", "plugins", "tokens", "audit",
+    "engines", "instances", "runs", "automations", "batches", "items", "executions", "deliveries", "subscriptions",
+    "plugins", "tokens", "audit",
 )  # fmt: skip
 
 

@@ -36,9 +36,9 @@ ROOT = Path(__file__).parents[3]
 class Victim:
     """The process that forks daemons."""
 
-    def __init__(self):
+    def __init__(self, module="tests.acceptance.crash.victim"):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.acceptance.crash.victim"],
+            [sys.executable, "-m", module],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -62,7 +62,7 @@ class Victim:
 
     def close(self):
         self._process.stdin.close()
-        self._process.wait(20)
+        self._process.wait(60)
         self._process.stdout.close()
 
 
@@ -141,7 +141,7 @@ class Trial:
     def kill_once(self, how, last_tick):
         ended, codes = self.start(kill=how)
         self.live(ended, last_tick)
-        until(ended.is_set, f"the death by {how}", within_s=20)
+        until(ended.is_set, f"the death by {how}", within_s=60)
         assert codes == [-signal.SIGKILL], (codes, how, self.story())
         self.kills += 1
 

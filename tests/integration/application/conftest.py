@@ -105,7 +105,9 @@ class World:
 
     def relink(self, **how):
         """The rules as they are now, over everything stored."""
-        return relink(self.store, lambda _uow: self.rules, **({"actor": "cli:me", "now": lambda: self.now} | how))
+        if how.pop("dry_run", False):
+            how["trial"] = {engine.id: engine for engine in self.engines.values()}
+        return relink(self.store, self.rules, **({"actor": "cli:me", "now": lambda: self.now} | how))
 
     def quiet(self, minutes=60):
         self.now += timedelta(minutes=minutes)

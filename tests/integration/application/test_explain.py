@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from runlink.application.errors import Missing
 from runlink.application.explain import explain
+from runlink.application.telling import MAX_STEPS_TOLD
 from runlink.domain import (
     Batch,
     BatchExecution,
@@ -18,6 +20,7 @@ from runlink.domain import (
     new_id,
 )
 from runlink.spi import UNKNOWN, Step, Unreadable
+from runlink.store import tables
 from runlink.store.feed_health import FeedHealthRow
 
 S = ExecutionStatus
@@ -164,6 +167,27 @@ def test_the_timeline_has_a_bar_for_each_part_and_goes_on_for_what_is_open(world
     assert (bars[5]["queued_at"], bars[5]["started_at"], bars[5]["until"]) == (minute(4), None, world.now)
 
 
+def test_parts_of_steps_lie_below_them_whatever_the_engine_tells_of_parents(world, build, by_key, explained, minute):
+    by_key(create_run=True)
+    told = [
+        ("deploy", None),
+        ("smoke", "deploy"),
+        ("build", None),
+        ("browser", "smoke"),
+        ("lost", "nobody"),
+        ("self", "self"),
+    ]
+    told += [("hen", "egg"), ("egg", "hen")]
+    steps = tuple(
+        Step(external_id=name, name=name, parent=parent, status=S.COMPLETED, native_status="OK", started_at=minute(n))
+        for n, (name, parent) in enumerate(told)
+    )
+    world.see(build("1", "COMPLETED", run="r", start=0, end=20, steps=steps))
+    bars = [(bar["depth"], bar["label"]) for bar in explained("r")["timeline"] if bar["kind"] == "step"]
+    nested = [(2, "deploy"), (3, "smoke"), (4, "browser"), (2, "build"), (2, "lost"), (2, "self")]
+    assert bars == [*nested, (2, "hen"), (2, "egg")]
+
+
 # --- what was known then ------------------------------------------------------------------------------------------
 
 
@@ -189,16 +213,14 @@ def test_what_was_known_then(world, build, by_key, explained, minute):
     assert (seen["status"], seen["native_status"], seen["message"]) == ("PROCESSING", "processing", "at it")
     assert (seen["queued_at"], seen["started_at"], seen["finished_at"]) == (minute(0), minute(1), None)
     assert (seen["url"], seen["parameters"]) == ("http://ci/1", {"RUN_ID": "r"})
-    assert [(one["name"], one["status"], one["finished_at"]) for one in seen["steps"]] == [
-        ("compile", "PROCESSING", None)
-    ]
-    assert any("by their engine's clock" in doubt for doubt in then["doubts"])
+    assert (seen["steps"], then["doubts"]) == ([], [])  # it had begun by the engine's clock, and nobody had told
     assert then["timeline"][1]["until"] == first
 
     then = explained("r", as_of=failed)
     (seen,) = then["instances"]
     assert (then["status"], then["error_summary"]) == ("FAILED", "ci app 1 failed in step 'compile': boom")
     assert (then["finished_at"], seen["finished_at"], seen["duration_seconds"]) == (minute(6), minute(6), 300.0)
+    assert [(one["name"], one["status"], one["message"]) for one in seen["steps"]] == [("compile", "FAILED", "exit 2")]
 
     then = explained("r", as_of=again)
     (seen,) = then["instances"]
@@ -213,6 +235,63 @@ def test_what_was_known_then(world, build, by_key, explained, minute):
         (2, "PROCESSING", None),
     ]
     assert seen["message"] is None
+
+
+def states(told):
+    (seen,) = told["instances"]
+    return {one["name"]: (one["status"], one["message"], one["outputs"]) for one in seen["steps"]}
+
+
+def test_steps_are_as_they_were_known_then(world, build, by_key, explained, step):
+    by_key(create_run=True)
+    when = []
+    for steps in (
+        (),
+        (step("a", start=1), step("b", "PENDING")),
+        (step("a", "FAILED", start=1, end=2, message="exit 2"), step("b", start=0)),
+        (step("a", "COMPLETED", 2, start=3, end=4, outputs={"n": 1}), step("b", "COMPLETED", start=0, end=1)),
+    ):
+        world.see(build("1", run="r", steps=steps))
+        when.append(world.now)
+    assert states(explained("r", as_of=when[0])) == {}
+    assert states(explained("r", as_of=when[1])) == {"a": ("PROCESSING", None, None), "b": ("PENDING", None, None)}
+    assert states(explained("r", as_of=when[2])) == {"a": ("FAILED", "exit 2", None), "b": ("PROCESSING", None, None)}
+    last = explained("r", as_of=when[3])
+    assert last["instances"][0]["steps"] == explained("r")["instances"][0]["steps"]
+    assert [explained("r", as_of=at)["doubts"] for at in when] == [[]] * 4
+
+
+def test_of_many_steps_that_changed_at_once_it_is_said_that_the_clock_decides(world, build, by_key, explained, step):
+    by_key(create_run=True)
+    names = [f"s{n:03}" for n in range(MAX_STEPS_TOLD + 1)]
+    world.see(build("1", run="r", steps=()))
+    before = world.now
+    world.see(build("1", run="r", steps=tuple(step(name, start=1) for name in names)))
+    begun = world.now
+    assert states(explained("r", as_of=before)) == {}
+    assert explained("r", as_of=begun)["doubts"] == []  # nothing was told of them since
+    world.see(build("1", run="r", steps=(step("s000", "COMPLETED", start=1, end=2),)))
+    one = world.now
+    assert states(explained("r", as_of=one))["s000"][0] == "COMPLETED"
+    world.see(build("1", run="r", steps=tuple(step(name, "COMPLETED", start=1, end=60) for name in names)))
+    then = explained("r", as_of=one)
+    assert set(states(then).values()) == {("PROCESSING", None, None)} | {states(then)["s000"]}
+    clock = "steps of ci 1 are shown by its engine's clock: many changed at once, and of these each is not kept"
+    assert then["doubts"] == [clock]
+    assert (states(explained("r", as_of=before)), explained("r", as_of=before)["doubts"]) == ({}, [])
+    assert explained("r", as_of=world.now)["doubts"] == []
+
+
+def test_a_history_that_tells_of_no_steps_leaves_them_to_the_clock(world, build, by_key, explained, step):
+    by_key(create_run=True)
+    world.see(build("1", run="r", steps=(step("a", start=0), step("b", start=50))))
+    with world.store.unit_of_work("test") as uow:  # as a store of an earlier release has it
+        uow.connection.execute(sa.update(tables.observations).values(changes={"external_id": "1"}))
+    before = world.now
+    assert (set(states(explained("r", as_of=before))), explained("r", as_of=before)["doubts"]) == ({"a", "b"}, [])
+    world.see(build("1", run="r", steps=(step("c", start=60),)))
+    then = explained("r", as_of=before)
+    assert (states(then), len(then["doubts"])) == ({"a": ("PROCESSING", None, None)}, 1)
 
 
 def test_links_are_those_of_then(world, build, by_key, explained):

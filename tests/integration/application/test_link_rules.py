@@ -101,6 +101,64 @@ def test_a_plugin_finds_what_no_path_leads_to_one_run_or_several(world, build):
     assert len(asked) == 3
 
 
+FETCHED = "steps[?name == 'fetch'].outputs.order | [0]"
+
+
+def test_a_key_may_be_in_the_steps_an_observation_tells(world, build, step):
+    world.configure(KEY | {"run_key": FETCHED, "create_run": True})
+    fetch = step("fetch", "COMPLETED", start=1, end=2, outputs={"order": 17})
+    world.see(build("1", steps=(step("fetch", start=1), step("later"))), build("2", steps=(fetch,)), build("3"))
+    assert [world.links(n) for n in "123"] == [[], ["17"], []]
+    world.see(build("1", steps=(fetch, step("later", start=3))), build("3", steps=(step("other"),)))
+    assert [world.links(n) for n in "123"] == [["17"], ["17"], []]
+    world.push(build("1", complete=False, steps=(step("later", "COMPLETED", start=3, end=4),)))
+    before = world.everything()
+    assert world.relink().unlinked == {}  # it asks about the stored steps
+    assert world.everything() == before
+    assert world.quarantine() == []
+
+
+def test_steps_are_in_order_and_none_where_none_are_told(world, build, step):
+    world.configure(KEY | {"run_key": "join('-', steps[].name)", "create_run": True})
+    told = [step("z", attempt=2, start=5), step("b"), step("a"), step("z", "FAILED", start=1, end=2)]
+    world.see(build("1", steps=(*told, step("y", start=3))), build("2"), build("3", steps=()))
+    assert [world.links(n) for n in "123"] == [["z-y-z-a-b"], [], []]
+    assert world.relink().unlinked == {}
+
+
+def test_a_parent_is_known_by_what_a_step_of_its_stores(world, build, step):
+    kin = {"parent": ParentRule(match="url", other="steps[].outputs.url", engine="argo")}
+    world.configure(KEY | {"create_run": True}, kin, engines=("argo", "airflow"))
+    triggers = step("trigger", "COMPLETED", outputs={"url": "http://airflow/dags/d/runs/1"})
+    world.see(build("dag", url="http://airflow/dags/d/runs/1/"), engine="airflow")
+    world.see(build("wf", run="r", steps=(triggers,)), engine="argo")
+    assert world.links("dag", "airflow") == ["r"]
+    world.relink()
+    assert world.links("dag", "airflow") == ["r"]
+    run = world.runs()["r"]
+    world.unlink(run, "wf", "argo")
+    assert world.links("dag", "airflow") == []
+
+
+def test_stored_steps_are_not_read_while_an_engine_is_followed(world, build, step, count_statements):
+    world.configure(KEY | {"run_key": FETCHED})
+    world.see(build("1", steps=(step("fetch"), step("b"))))
+    with count_statements() as seen:
+        world.see(build("1", "COMPLETED", start=0, end=5, steps=(step("fetch", "COMPLETED"),)))
+    selects = [text for text in seen if "instance_steps" in text and text.lstrip().startswith("SELECT")]
+    assert [text for text in selects if "outputs" in text] == []  # their digests alone
+
+
+def test_a_hook_sees_the_steps_too(world, build, step):
+    def linker(observation, _engine):
+        return [] if observation.steps is None else [one.outputs["order"] for one in observation.steps if one.outputs]
+
+    world.configure(KEY | {"run_key": (KeyHook(plugin="acme"),), "create_run": True}, linkers={"acme": linker})
+    world.see(build("1", steps=(step("a", inputs={"x": [1]}, outputs={"order": "17"}), step("b"))), build("2"))
+    assert [world.links(n) for n in "12"] == [["17"], []]
+    assert world.relink().unlinked == {}
+
+
 def test_a_new_run_is_filled_in_by_templates_and_found_again_by_either_key(world, build):
     new_run = NewRun(correlation_id="nightly-{key}", created_by="{parameters.USER}")
     world.configure(KEY | {"create_run": new_run, "labels": {"make": "yes"}}, KEY)

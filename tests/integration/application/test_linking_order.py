@@ -151,3 +151,28 @@ def together(steps):
         else:
             found.append(step)
     return found
+
+
+@given(seen=instances(), data=st.data())
+@settings(
+    max_examples=15,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_what_a_dry_run_says_is_what_relink_then_does(store, seen, data):
+    world, suffix = World(store), new_id().hex
+    names = tuple(f"{engine}-{suffix}" for engine in ENGINES)
+    every = [renamed(rule, suffix) for rule in rules(f"a-{suffix}")]
+    choose = st.lists(st.sampled_from(range(len(every))), unique=True, min_size=1).map(sorted)
+    world.configure(*(every[n] for n in data.draw(choose)), engines=names)
+    for engine, one in seen:
+        world.see(one, engine=f"{engine}-{suffix}")
+    world.configure(*(every[n] for n in data.draw(choose)), engines=names)
+    before = world.everything()
+    would = world.relink(dry_run=True)
+    assert world.everything() == before
+    done = world.relink()
+    for told in ("instances", "matched", "linked", "unlinked", "made", "failed", "runs_touched"):
+        assert getattr(would, told) == getattr(done, told), told

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from runlink.application.errors import Missing
+from runlink.application.settings import ParentRule
 from runlink.domain import ExecutionStatus, new_id
 from runlink.store import tables
 
@@ -189,11 +190,80 @@ def test_a_link_that_was_taken_off_by_hand_is_put_back_by_no_rule(world, build, 
     assert world.links("c") == []
 
 
+def test_what_was_handed_down_goes_with_the_link_it_came_by(world, build, by_key):
+    kin = {"parent": ParentRule(match="labels.by", other="url")}
+    by_key(INHERIT, kin, create_run=True, engines=("ci", "other"))
+    world.see(build("a", run="r", url="http://ci/a"), *chain(build, "a", "b", "c")[1:])
+    world.see(build("far", labels={"by": "http://ci/a"}), build("farther", parent="far"), engine="other")
+    run = world.runs()["r"]
+    went = world.unlink(run, "a")
+    assert [world.links(n) for n in "abc"] == [[]] * 3
+    assert [world.links(n, "other") for n in ("far", "farther")] == [[], []]
+    assert (len(went), went[0].orchestration_instance_id) == (5, world.instance("a").id)
+    assert [link.pinned for link in went] == [True, False, False, False, False]
+    assert world.events("instance.unlinked") == ["instance.unlinked"] * 5
+    before = world.everything()
+    assert world.relink().unlinked == {}
+    assert world.everything() == before  # nothing was left for it to do
+    world.see(build("b", parent="a", message="changed"))
+    assert world.links("b") == []
+    world.link(run, "a")
+    assert [world.links(n) for n in "abc"] == [["r"]] * 3
+    assert [world.links(n, "other") for n in ("far", "farther")] == [["r"], ["r"]]
+
+
+def test_what_has_another_ground_stays_when_a_link_is_taken_off(world, build, by_key):
+    by_key(INHERIT, {"parent": ParentRule(match="labels.by")}, create_run=True)
+    world.see(build("a", run="r"), build("other", run="r"))
+    world.see(
+        build("key", parent="a", run="r"), build("hand", parent="a"), build("both", parent="a", labels={"by": "other"})
+    )
+    world.see(build("below", parent="both"), build("gone", parent="a"))
+    run = world.runs()["r"]
+    world.link(run, "hand")
+    (_, heir) = world.unlink(run, "a")
+    assert [world.links(n) for n in ("key", "hand", "both", "below", "gone")] == [["r"]] * 4 + [[]]
+    assert heir.orchestration_instance_id == world.instance("gone").id
+
+
+def test_the_run_and_the_other_runs_of_the_heirs_follow(world, build, by_key):
+    by_key(INHERIT, create_run=True)
+    world.see(build("a", "COMPLETED", run="r", start=0, end=1), build("b", parent="a", start=1))
+    world.see(build("b", parent="a", run="s", start=1))
+    world.see(build("c", "COMPLETED", run="r", start=0, end=1))
+    assert world.links("b") == ["r", "s"]
+    world.unlink(world.runs()["r"], "a")
+    assert (world.links("b"), world.links("c")) == (["s"], ["r"])
+    world.quiet()
+    assert {key: run.status for key, run in world.runs().items()} == {"r": S.COMPLETED, "s": S.PROCESSING}
+
+
+def test_a_circle_of_parents_goes_as_a_whole(world, build, by_key):
+    by_key(INHERIT, create_run=True)
+    world.see(build("a", parent="c"), build("b", parent="a"), build("c", parent="b"))
+    world.see(build("b", parent="a", run="r"))
+    world.unlink(world.runs()["r"], "b")
+    assert [world.links(n) for n in "abc"] == [[]] * 3
+
+
+def test_a_rule_that_fails_on_an_heir_takes_nothing_off_it(world, build, by_key):
+    odd = {"automation": "nightly", "run_key": "length(labels.n)", "create_run": True}
+    by_key(INHERIT, odd, create_run=True)
+    world.see(build("a", run="r", labels={"n": "x"}), build("b", parent="a", labels={"n": "x"}))
+    world.see(build("c", parent="a", labels={"n": "x"}))
+    world.see(build("b", parent="a", labels={"m": "x"}))  # length() of null
+    (row,) = world.quarantine()
+    world.unlink(world.runs()["r"], "a")
+    assert (world.links("b"), world.links("c")) == (["1", "r"], ["1"])
+    (*_, row) = world.quarantine()
+    assert (row["external_id"], "length" in row["reason"]) == ("b", True)
+
+
 def test_a_hand_puts_it_back_as_the_same_row(world, build, by_key):
     by_key(create_run=True)
     world.see(build("a", run="r"))
     run = world.runs()["r"]
-    off = world.unlink(run, "a")
+    (off,) = world.unlink(run, "a")
     again = world.link(run, "a")
     assert (again.id, again.is_active, again.attached_at) == (off.id, True, world.now)
     assert world.events("instance.") == [

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from runlink.application.plan import Pace, plan
 from runlink.application.settings import EngineSettings, KeyHook, LinkRule, Settings
-from runlink.domain import ValidationError
-from runlink.store import tables
+from runlink.domain import Run, ValidationError
+from runlink.store import open_store, tables
 from runlink.store.feed_health import FeedHealthRow
+
+from .conftest import World
 
 KEY = {"automation": "nightly", "run_key": "parameters.RUN_ID"}
 
@@ -23,9 +27,12 @@ def settings(*rules, engines=("ci",), **engine):
     )
 
 
+def paces(wanted):
+    return {name: Pace(interval_s=15, requests_per_turn=2) for name in wanted.engines}
+
+
 def look(world, wanted, **more):
-    paces = {name: Pace(interval_s=15, requests_per_turn=2) for name in wanted.engines}
-    return plan(world.store, wanted, {}, paces, actor="cli:me", now=lambda: world.now, **more)
+    return plan(world.store, wanted, {}, paces(wanted), actor="cli:me", now=lambda: world.now, **more)
 
 
 def test_it_says_what_registering_and_relinking_then_do_and_changes_nothing(world, build):
@@ -54,6 +61,43 @@ def test_it_says_what_registering_and_relinking_then_do_and_changes_nothing(worl
     world.configure(KEY | {"automation": "app", "create_run": True, "workflow": "app"}, engines=("ci", "new"))
     done = world.relink()
     assert (done.linked, done.unlinked, done.made["app"]) == ({"rule0": 7}, {"rule0": 1, "gone": 1}, {"r0", "r1", "r2"})
+
+
+def test_who_writes_meanwhile_is_not_kept_waiting(world, build):
+    """A transaction that has written to the very rows, and is committed behind the plan's back."""
+    world.configure(KEY | {"create_run": True})
+    world.see(*(build(f"{n}", run=f"r{n}") for n in range(3)))
+    wanted = settings(KEY | {"automation": "app", "create_run": True}, engines=("ci", "new"))
+    with world.store.unit_of_work("cli:me") as uow:
+        held = uow.ledger.tracked([world.instance(f"{n}").id for n in range(3)])
+        uow.ledger.update_instances(list(held.values()), "cli:me")
+        uow.ledger.lock_automations([world.automation()])
+        engine = uow.engines.get(world.engines["ci"].id)
+        engine.update_details(url="http://elsewhere")
+        uow.engines.update(engine)
+        other = open_store(world.store.url.render_as_string(hide_password=False), migrate=False)
+        with closing(other):  # as another process would
+            found = plan(other, wanted, {}, paces(wanted), actor="cli:me", now=lambda: world.now)
+        uow.ledger.insert_runs([Run(automation_id=world.automation(), correlation_id="late")], "cli:me")
+    assert (found["rules"][0]["linked"], found["runs"][0]["created"]) == (3, 3)
+    assert "late" in world.runs()
+
+
+def test_the_file_stays_as_it_is_byte_by_byte(new_url, build):
+    store = open_store(new_url("sqlite"))
+    world = World(store)
+    world.configure(KEY | {"create_run": True, "workflow": "lib"}, {"name": "gone", "inherit": "parent"})
+    world.see(*(build(f"{n}", run=f"r{n % 5}", workflow="app" if n % 2 else "lib", parent="0") for n in range(250)))
+    store.close()
+    path = Path(store.url.database)
+    before = path.read_bytes()
+    with closing(open_store(str(store.url), migrate=False)) as other:
+        wanted = settings(KEY | {"automation": "app", "create_run": True}, engines=("new",))
+        found = plan(other, wanted, {}, paces(wanted), actor="cli:me", now=lambda: world.now)
+        assert path.read_bytes() == before
+        assert path.with_name(f"{path.name}-wal").stat().st_size == 0  # nothing on its way into it either
+    assert path.read_bytes() == before
+    assert (found["instances"], found["runs"][0]["created"]) == (250, 5)
 
 
 def test_what_would_be_is_counted_once_over_pages(world, build):

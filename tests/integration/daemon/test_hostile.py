@@ -270,14 +270,14 @@ def silent_url():
 
 
 def test_a_hung_turn_is_left_behind_and_nothing_of_it_is_ever_stored(world, wake, caplog):
-    feed = world.engine("hung", sleeper(wake), poll_deadline_s=0.1)
+    feed = world.engine("hung", sleeper(wake), poll_deadline_s=0.5)
     zombie = hang_once(feed)
     assert feed.left_behind == 1
-    assert lines_about(caplog, "hung") == ["hung: lost: a poll hung beyond poll_deadline_s (0.1 s) and was abandoned"]
+    assert lines_about(caplog, "hung") == ["hung: lost: a poll hung beyond poll_deadline_s (0.5 s) and was abandoned"]
     world.classes["hung"] = Counting
     assert feed.run() == 0.02
     wake.set()
-    zombie.join(5)
+    zombie.join(20)
     assert not zombie.is_alive()
     assert list(world.instances("hung")) == ["1"]
     assert world.cursors("hung") == {"all": "1"}
@@ -302,11 +302,11 @@ def test_it_may_hang_anywhere(world, wake, place):
     def poll(_self, _cursors):
         yield Page(cursors={"all": "1"})
 
-    feed = world.engine("hung", puppet(poll, **{place: hangs}), poll_deadline_s=0.1)
+    feed = world.engine("hung", puppet(poll, **{place: hangs}), poll_deadline_s=0.5)
     product = feed.engine.product
     zombie = hang_once(feed)
     wake.set()
-    zombie.join(5)
+    zombie.join(20)
     assert not zombie.is_alive()
     assert "zombie" not in world.instances("hung")
     with world.store.reading() as uow:
@@ -314,7 +314,7 @@ def test_it_may_hang_anywhere(world, wake, place):
 
 
 def test_at_three_hanging_threads_the_engine_waits_for_one_to_end(world, wake, caplog):
-    feed = world.engine("hung", sleeper(wake), poll_deadline_s=0.1)
+    feed = world.engine("hung", sleeper(wake), poll_deadline_s=0.5)
     zombies = [hang_once(feed) for _ in range(3)]
     assert feed.left_behind == 3
     before = threading.active_count()
@@ -325,7 +325,7 @@ def test_at_three_hanging_threads_the_engine_waits_for_one_to_end(world, wake, c
     assert len(lines_about(caplog, "hung")) == 2, "one when it was lost, one when it was stopped"
     wake.set()
     for zombie in zombies:
-        zombie.join(5)
+        zombie.join(20)
     world.classes["hung"] = Counting
     assert feed.run() == 0.02
     assert feed.health.state == "ok"
@@ -354,13 +354,13 @@ def test_in_the_daemon_another_engine_goes_on_while_one_hangs(world, wake, silen
     world.start()
     until(lambda: world.instances("good"), "the first turn of the other")
     turns = len(world.instances("good"))
-    until(lambda: len(world.instances("good")) >= turns + 10, "ten more turns", within_s=5)
+    until(lambda: len(world.instances("good")) >= turns + 10, "ten more turns")
     until(lambda: feed.health.state == "lost", "the loss")
     until(lambda: world.health("hung")["state"] == "lost")
     assert feed.left_behind == (1 if how == "pure Python" else 0)
     assert len(lines_about(caplog, "hung")) == 1
     turns = len(world.instances("good"))
-    until(lambda: len(world.instances("good")) >= turns + 10, "ten more turns", within_s=5)
+    until(lambda: len(world.instances("good")) >= turns + 10, "ten more turns")
 
 
 def test_a_connection_of_the_plugins_own_is_closed_by_its_close(world, silent_url):
@@ -375,13 +375,13 @@ def test_a_connection_of_the_plugins_own_is_closed_by_its_close(world, silent_ur
     def close(self):
         self.socket.shutdown(socket.SHUT_RDWR)
 
-    feed = world.engine("own", puppet(poll, close=close), poll_deadline_s=0.1)
+    feed = world.engine("own", puppet(poll, close=close), poll_deadline_s=0.5)
     thread = threading.Thread(target=feed.run)
     thread.start()
     until(lambda: feed.is_overdue() or not thread.is_alive())
-    thread.join(2)
+    thread.join(10)
     assert not thread.is_alive()
-    assert feed.health.last_error == "a poll took longer than poll_deadline_s (0.1 s); its connections were closed"
+    assert feed.health.last_error == "a poll took longer than poll_deadline_s (0.5 s); its connections were closed"
     assert feed.health.state == "lost"
 
 

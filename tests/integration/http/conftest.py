@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from runlink.application.access import ROLES, create_token
+from runlink.application.ports import DeliveryRow
 from runlink.application.settings import ServerSettings
-from runlink.domain import Automation, Batch, Engine, OrchestrationInstance, Run
+from runlink.domain import Automation, Batch, Engine, OrchestrationInstance, Run, new_id
 from runlink.http import HttpServer, Service, create_app
 
 T0 = datetime(2026, 1, 5, 10, 0, tzinfo=UTC)
@@ -115,6 +116,26 @@ class Record:
 @pytest.fixture
 def record(store):
     return Record(store)
+
+
+@pytest.fixture
+def deliveries(store, record, t0):
+    """Three of one engine: done, dead, and one that waits; in order of arrival."""
+    rows = [
+        DeliveryRow(
+            id=new_id(), engine_id=record.engine.id, delivery_id=name, received_at=t0, path="/hooks/ci",
+            headers=[("x-event", "build")], body=body, signed=True,
+        )
+        for name, body in (("a", b'{"n": 1}'), ("b", b"\xff{"), (None, b""))
+    ]  # fmt: skip
+
+    def work(uow):
+        uow.deliveries.add(rows)
+        uow.deliveries.done([rows[0].id], t0)
+        uow.deliveries.failed(rows[1].id, "it is no JSON", t0, None)
+
+    store.write(work, actor="test")
+    return rows
 
 
 def problem(answer, name):

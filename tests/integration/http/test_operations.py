@@ -18,6 +18,7 @@ from runlink.application.settings import ServerSettings
 from runlink.http import HttpServer, ServerRefused, Service, create_app, guard, server
 from runlink.http.metrics import NAMES
 from runlink.http.problems import KINDS, problem_of
+from runlink.http.push_metrics import Arrivals
 from runlink.store.feed_health import FeedHealthRow
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -100,7 +101,7 @@ class Measured:
         ]  # fmt: skip
         settings = ServerSettings(listen="127.0.0.1:0")
         self.server = HttpServer(settings)
-        service = Service(store=store, settings=settings, now=clock, feeds=lambda: rows)
+        service = Service(store=store, settings=settings, now=clock, feeds=lambda: rows, arrivals=Arrivals().collect)
         self.server.start(create_app(service, on_hub=self.server.on_hub))
 
     def families(self):
@@ -130,7 +131,7 @@ def test_metrics_name_engines_and_never_runs(store, clock, record):
     assert families["runlink_plugin_errors"].samples[0].value == 3
     assert {sample.labels["state"]: sample.value for sample in families["runlink_runs"].samples} == {"PENDING": 1}
     labels = {name for family in families.values() for sample in family.samples for name in sample.labels}
-    assert labels == {"engine", "type", "feed", "state"}
+    assert labels == {"engine", "type", "feed", "state", "le"}
 
 
 def test_each_metric_and_each_problem_has_a_heading():
@@ -142,6 +143,7 @@ def test_each_request_is_logged_without_query_or_secret(served, record, caplog):
     caplog.set_level(logging.DEBUG, "runlink.http.access")
     served.client("operator").post(f"{RUNS}/{record.run.id}/start")
     served.client("viewer").get(RUNS, params={"search": "needle"})
+    served.close()  # a request is logged after its answer was sent
     facts = [one.facts for one in caplog.records if one.name == "runlink.http.access"]
     assert [(one["method"], one["status"], one["actor"]) for one in facts] == [
         ("POST", 200, "token:operator"),

@@ -18,7 +18,7 @@ BEYOND_OPERATIONS = {"not-found", "method-not-allowed"}
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["sqlite"])
-def test_schemathesis_finds_nothing(serve, record, tmp_path):
+def test_schemathesis_finds_nothing(serve, record, deliveries, tmp_path):
     """Each operation with valid, invalid and boundary values, and chains of operations; the same ones each time.
 
     The stream is left out: it has no end. `test_stream` has its statuses.

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
+import runlink.store
 from runlink.domain import Automation
 from runlink.store import SchemaMismatch, StoreUnavailable, open_store, tables
 from runlink.store.schema import current, revisions
@@ -46,6 +53,34 @@ def test_a_new_database_is_set_up_at_first_start(new_url, kind):
         assert current(uow.connection) == revisions()[-1]
         assert uow.automations.list() == []
     store.close()
+
+
+def test_files_of_migrations_begin_with_their_revision():
+    config = Config()
+    config.set_main_option("script_location", str(Path(runlink.store.__file__).with_name("migrations")))
+    walked = ScriptDirectory.from_config(config).walk_revisions()
+    assert revisions() == [script.revision for script in walked][::-1]
+
+
+def test_alembic_is_loaded_only_where_there_is_something_to_upgrade(new_url):
+    program = (
+        "import sys, runlink.store; runlink.store.open_store(sys.argv[1]).close(); print('alembic' in sys.modules)"
+    )
+    for url, loaded in ((new_url("sqlite"), "False"), (new_url("sqlite", migrated=False), "True")):
+        done = subprocess.run([sys.executable, "-c", program, url], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == loaded
+
+
+def test_who_still_reads_when_the_store_is_closed_closes_the_connection_behind_him(store, kind):
+    with store.reading() as uow:
+        connection = uow.connection.connection.dbapi_connection
+        store.close()
+        assert uow.automations.list() == []
+    if kind == "postgresql":
+        assert connection.closed
+    else:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
 
 
 def test_data_is_there_after_the_store_was_opened_again(store_url, store):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from runlink.application.ports import ObservationRow, Quarantined
+from runlink.application.ports import DeliveryRow, ObservationRow, Quarantined
 from runlink.application.settings import Retention
 from runlink.domain import (
     Automation,
@@ -126,3 +126,40 @@ def test_quarantine_goes_by_its_own_time(store, instances, t0):
 def test_a_transaction_stays_short(store, instances, t0):
     late = t0 + timedelta(days=400)
     assert [pruned(store, late, limit=1).observations for _ in range(3)] == [1, 1, 0]
+
+
+def test_deliveries_are_kept_until_their_time_and_what_waits_for_ever(store, t0):
+    """Dead ones longer than those that were taken in; the time counts from when they were last tried."""
+    engine = Engine(name="ci", type="t")
+    rows = [DeliveryRow(new_id(), engine.id, None, t0, "/hooks/ci", [], b"x" * 100, True) for _ in range(3_000)]
+    done, dead = [row.id for row in rows[:2_900]], [row.id for row in rows[2_900:2_950]]
+
+    def work(uow):
+        uow.engines.add(engine)
+        uow.deliveries.add(rows)
+        uow.deliveries.done(done[:2_000], t0)
+        uow.deliveries.done(done[2_000:], t0 + timedelta(days=10))
+        for one in dead:
+            uow.deliveries.failed(one, "no", t0, None)
+
+    store.write(work, actor="test")
+    retention = Retention(deliveries_days=14, dead_deliveries_days=30)
+
+    def left_after(days, limit=5000):
+        pruned = store.write(lambda uow: prune(uow, retention, t0 + timedelta(days=days), limit=limit), actor="daemon")
+        with store.reading() as uow:
+            return pruned.deliveries, len(uow.deliveries.list(limit=5_000))
+
+    assert left_after(13.9) == (0, 3_000)
+    assert left_after(14.1, limit=500) == (500, 2_500)
+    assert left_after(14.1) == (1_500, 1_000)
+    assert left_after(25) == (900, 100)
+    assert left_after(31) == (50, 50)
+    with store.reading() as uow:
+        assert {row["state"] for row in uow.deliveries.list()} == {"waiting"}
+        plan = str(uow.connection.exec_driver_sql(EXPLAIN[store.url.get_backend_name()]).fetchall())
+    assert "ix_deliveries_processed" in plan
+
+
+OLD = "SELECT id FROM deliveries WHERE state = 'done' AND processed_at < '2020-01-01' ORDER BY processed_at LIMIT 9"
+EXPLAIN = {"sqlite": f"EXPLAIN QUERY PLAN {OLD}", "postgresql": f"EXPLAIN {OLD}"}

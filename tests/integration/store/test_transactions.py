@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from tests.engines.puppets import until
 
 from runlink.domain import Automation, ConcurrencyError, Engine, Run
 from runlink.store import open_store, tables
@@ -159,6 +160,32 @@ def sqlite_store(new_url):
     store = open_store(new_url("sqlite"))
     yield store
     store.close()
+
+
+def test_a_unit_of_work_goes_before_every_page_that_waits(sqlite_store):
+    """As deliveries do: the transaction that runs takes no page more, and then it is their turn."""
+    order, begun, go_on = [], threading.Event(), threading.Event()
+
+    def first(_uow):
+        begun.set()
+        assert go_on.wait(10)
+
+    def urgent():
+        with sqlite_store.unit_of_work("http"):
+            order.append("delivery")
+
+    turnstile = sqlite_store._turnstile
+    with ThreadPoolExecutor(8) as pool:
+        pool.submit(sqlite_store.write, first, actor="a")
+        assert begun.wait(10)
+        for n in range(4):
+            pool.submit(sqlite_store.write, lambda _uow, n=n: order.append(f"page {n}"), actor="a")
+        waiting = pool.submit(urgent)
+        until(lambda: turnstile.is_urgent)
+        go_on.set()
+        waiting.result(10)
+    assert order[0] == "delivery"
+    assert sorted(order[1:]) == [f"page {n}" for n in range(4)]
 
 
 def test_urgent_jobs_go_first(sqlite_store):

@@ -9,7 +9,8 @@ import pytest
 
 from runlink.application.conclude import conclude
 from runlink.application.policy import Policy
-from runlink.application.rollup import ACTOR, apply, due
+from runlink.application.rollup import apply, due
+from runlink.application.settle import ACTOR
 from runlink.domain import ExecutionStatus, Run, new_id
 
 from .test_rollup import T0, at, instance

@@ -199,6 +199,28 @@ def test_where_a_parent_was_replaced_so_is_what_it_started():
     assert names(linked) == ["p2", "c2"]
 
 
+def test_a_re_execution_replaces_its_parent():
+    """Dagster: the run that repeats another names it as its parent, and may be repeated itself."""
+    linked = [
+        instance("a", S.FAILED, queued=0, ended=5),
+        instance("b", S.FAILED, queued=6, ended=9, parent="a"),
+        instance("c", S.COMPLETED, queued=9, ended=12, parent="b"),
+    ]
+    assert names(linked) == names(linked[::-1]) == ["c"]
+    assert conclude(linked, Policy(), quiet_over=True).status is S.COMPLETED
+    assert names(linked[:2]) == ["b"]
+
+
+@pytest.mark.parametrize(
+    "child",
+    [{"workflow": "part"}, {"queued": 4}, {"queued": None}],
+    ids=["another workflow", "begun while its parent was open", "nobody knows when it began"],
+)
+def test_a_part_of_its_parent_replaces_nothing(child):
+    part = instance("b", S.COMPLETED, **({"queued": 6, "ended": 9, "parent": "a"} | child))
+    assert names([instance("a", S.FAILED, queued=0, ended=5), part]) == ["a", "b"]
+
+
 def test_the_reason_is_the_child_that_failed_and_not_the_parent_that_failed_for_it():
     linked = [
         instance("a", S.FAILED, queued=0, ended=5, workflow="all"),

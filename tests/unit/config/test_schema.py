@@ -47,7 +47,7 @@ def test_the_example_is_valid_and_shows_the_defaults():
     settings = load(EXAMPLE, {})
     jenkins, buildbot = settings.engines["jenkins-prod"], settings.engines["buildbot"]
     assert jenkins.options == {"user": "runlink", "token": Secret(env="JENKINS_TOKEN")}
-    shown = {"name", "poll_interval_s", "type", "url", "options", "exclude", "renamed_from"}
+    shown = {"name", "poll_interval_s", "type", "url", "options", "exclude", "renamed_from", "webhook"}
     for field in fields(EngineSettings):
         if field.name not in shown:
             assert getattr(jenkins, field.name) == getattr(buildbot, field.name), field.name

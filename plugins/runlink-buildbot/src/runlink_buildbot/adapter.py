@@ -1,13 +1,11 @@
-"""The adapter: which requests are made, in which order, and what goes into a page. The host comes here.
+"""The adapter: what it can do, and which reader does it. The host comes here.
 
-One poll asks three questions about build requests: which ids are new, which are open, which have ended lately. Each
-catches what another may miss (a late commit, a clock set back, a run shorter than the interval). What they find is read
-as a whole: builds, origin and steps.
+Polls find everything; the watch makes it known within a second or two; a push, where the master sends one, as well.
 """
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+import threading
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Final
 
 from runlink.spi import (
     AdapterError,
@@ -15,42 +13,50 @@ from runlink.spi import (
     Context,
     CursorExpired,
     Cursors,
+    Delivery,
     EngineInfo,
     NotFound,
     Page,
     Polls,
+    Receipt,
+    Receives,
     Refetches,
-    TransientError,
+    Watches,
     load_schema,
 )
-from runlink_buildbot.details import Details
-from runlink_buildbot.place import OVERLAP_S, PARTITION, Ends, Place
-from runlink_buildbot.rest import Filter, Rest, Row
-from runlink_buildbot.translate import external_id, parse_external_id
+from runlink_buildbot.place import PARTITION
+from runlink_buildbot.push import understood
+from runlink_buildbot.reading import Reader
+from runlink_buildbot.rest import Rest
+from runlink_buildbot.stream import Stirred, Stream
 
-PAGE_REQUESTS: Final = 200
-"""Build requests told in one page."""
-
-REFETCH_REQUESTS: Final = 50
-"""Build requests told in one page of a refetch, which reads the steps of all of them."""
-
-_PROPERTIES: Final = (("property", "*"),)
-
-Batch = tuple[list[Row], Place]
-"""Build requests, and the place that is reached once they and all before are stored."""
+_BUILDS_REMEMBERED: Final = 5_000
 
 
-class BuildbotAdapter(Polls, Refetches):
-    """Reads one Buildbot master (or several that share a database) through its REST API."""
+class BuildbotAdapter(Polls, Watches, Refetches, Receives):
+    """Reads one Buildbot master (or several that share a database) through its REST API.
+
+    heartbeat_s   how long the stream may be silent before the master is asked whether it still has it
+    pause_s       between two looks at what the stream says has changed: a busy master speaks many times a second
+    """
 
     name = "buildbot"
     config_schema = load_schema("runlink_buildbot")
     steps_on_refetch = True
+    default_poll_interval_s: ClassVar[float | None] = 60.0
+    authentication: ClassVar[str] = "basic"
+    heartbeat_s: ClassVar[float] = 30.0
+    pause_s: ClassVar[float] = 1.0
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._rest = Rest(context)
-        self._details = Details(context, self._rest)
+        self._reader = Reader(context, self._rest)
+        self._closing = threading.Event()
+
+    def close(self) -> None:
+        """Ends the pause of a watch; the host ends its connections."""
+        self._closing.set()
 
     def check(self) -> EngineInfo:
         """Raises ConfigRejected when there is no Buildbot REST API at the engine's address."""
@@ -75,130 +81,54 @@ class BuildbotAdapter(Polls, Refetches):
         except (AdapterError, KeyError, TypeError, ValueError):
             return "unknown"
 
-    # --- polling -------------------------------------------------------------------------------------------------
+    # --- feeds ---------------------------------------------------------------------------------------------------
 
     def poll(self, cursors: Cursors) -> Iterator[Page]:
         """Nothing new, nothing open: three requests and no page.
 
         Raises CursorExpired when the master's database was reset or restored from an older copy.
         """
-        stored = cursors.get(PARTITION)
-        place = Place.load(stored) if stored else None
-        first = place is None or place.after is not None
-        self._details.begin_turn(steps_of_ended=not first)
-        batches = self._first_look(place) if place is None or first else self._since(place)
-        yield from self._tell(batches, stored)
-
-    def _first_look(self, place: Place | None) -> Iterator[Batch]:
-        """Everything open, and what ended in the look-back window. Goes on where a crash ended it."""
-        since = int(self.context.since.timestamp())
-        if place is None:
-            newest = self._rest.rows("buildrequests", [("order", "-buildrequestid"), ("limit", "1")])
-            head, head_at = _anchor(newest) or (0, 0)
-            # `since` is the host's time: where its clock runs ahead, the newest request's own time is the safer start.
-            place = Place(head=head, head_at=head_at, ended=min(since, head_at or since), after=0)
-        for rows in self._requests(Filter("complete", "eq", value=False)):
-            yield rows, place
-        ends = Ends(place)
-        for rows in self._requests(Filter("complete_at", "ge", since), after=place.after or 0):
-            ends.saw(_ends(rows))
-            place = dataclasses.replace(place, ended=ends.latest(), told=ends.told(), after=rows[-1]["buildrequestid"])
-            yield rows, place
-        yield [], dataclasses.replace(place, after=None)
-
-    def _since(self, place: Place) -> Iterator[Batch]:
-        """The order matters: a request that ends between two questions is met by the later one, or by the next poll."""
-        known = set(place.told)
-        for rows, reached in self._new(place):
-            place = reached
-            known.update(_ends(rows))
-            yield rows, place
-        for rows in self._requests(Filter("complete", "eq", value=False)):
-            yield rows, place
-        ends = Ends(place)
-        for rows in self._requests(Filter("complete_at", "ge", place.ended - OVERLAP_S)):
-            ends.saw(_ends(rows))
-            yield [row for row in rows if row["buildrequestid"] not in known], place
-        yield [], dataclasses.replace(place, ended=ends.latest(), told=ends.told())
-
-    def _new(self, place: Place) -> Iterator[Batch]:
-        """Asks from the last known id on, that one included: if it is not the first to come back, ids began again."""
-        known = (place.head, place.head_at) if place.head else None
-        for page in self._requests(after=place.head - 1 if known else 0):
-            rows = page
-            if known is not None:
-                if _anchor(rows[:1]) != known:
-                    break
-                rows, known = rows[1:], None
-            if rows:
-                head, head_at = _anchor(rows) or (place.head, place.head_at)
-                place = dataclasses.replace(place, head=head, head_at=head_at)
-                yield rows, place
-        if known is not None:
-            raise CursorExpired(
-                f"build request {known[0]} is not the one it was: Buildbot's database was reset or restored; "
-                "all is read anew"
-            )
-
-    def _requests(self, *filters: Filter, after: int = 0) -> Iterator[list[Row]]:
-        return self._rest.pages("buildrequests", "buildrequestid", filters, after=after, extra=_PROPERTIES)
-
-    def _tell(self, batches: Iterable[Batch], stored: str | None) -> Iterator[Page]:
-        """Gathers small batches into one page, so that the details of all are read in the same few requests."""
-        waiting: dict[int, Row] = {}
-        place: Place | None = None
-        for rows, place in batches:
-            waiting.update((row["buildrequestid"], row) for row in rows)
-            if len(waiting) >= PAGE_REQUESTS:
-                stored = place.dump()
-                yield self._details.page(list(waiting.values()), {PARTITION: stored})
-                waiting.clear()
-        cursors = {} if place is None or place.dump() == stored else {PARTITION: place.dump()}
-        page = self._details.page(list(waiting.values()), cursors)
-        if page.observations or page.cursors or page.unreadable:
-            yield page
-
-    # --- reading again -------------------------------------------------------------------------------------------
+        yield from self._reader.poll(cursors)
 
     def refetch(self, external_ids: Sequence[str]) -> Iterator[Page]:
         """The present state with the steps of every try. An id of another database, or of no database, is gone."""
-        self._details.begin_turn()
-        for start in range(0, len(external_ids), REFETCH_REQUESTS):
-            asked = external_ids[start : start + REFETCH_REQUESTS]
-            parsed = [pair[0] for pair in map(parse_external_id, asked) if pair is not None]
-            rows = self._rest.by_ids("buildrequests", "buildrequestid", "buildrequestid", parsed, extra=_PROPERTIES)
-            there = {_identity(row): row for row in rows}
-            gone = tuple(each for each in asked if each not in there)
-            if gone:
-                self._confirm_gone(gone[0])
-            yield self._details.page([there[each] for each in asked if each in there], {}, gone=gone, asked_for=True)
+        yield from self._reader.refetch(external_ids)
 
-    def _confirm_gone(self, gone: str) -> None:
-        """An empty answer may be a broken one: the item itself must answer 404, or be another request."""
-        parsed = parse_external_id(gone)
-        if parsed is None:
-            return
-        try:
-            rows = self._rest.rows("buildrequests", path=f"buildrequests/{parsed[0]}")
-        except NotFound:
-            return
-        if any(_identity(row) == gone for row in rows):
-            raise TransientError(f"Buildbot left {gone} out of a list, and shows it when asked for it alone")
+    def watch(self, cursors: Cursors) -> Iterator[Page]:
+        """The stream tells what to read again. What it passed over before it began is caught up with first, as a poll.
 
+        Raises CursorExpired without a place, and when that poll does. Has a reader of its own, for a thread of its own.
+        """
+        if PARTITION not in cursors:
+            raise CursorExpired("there is no place to watch from: poll first")
+        rest = Rest(self.context)
+        reader = Reader(self.context, rest)
+        requests_of: dict[int, int] = {}
+        with Stream(rest) as stream:
+            yield Page()
+            yield from reader.poll(cursors)
+            while (stirred := stream.wait(self.heartbeat_s)) is not None:
+                if any(stirred):
+                    yield reader.now(_requests(stirred, requests_of, reader)) or Page()
+                    self._closing.wait(self.pause_s)
+                elif stream.is_alive():
+                    yield Page()
+                else:
+                    return
 
-def _ends(rows: Iterable[Row]) -> dict[int, int]:
-    """Build request id -> complete_at of those that have ended."""
-    return {row["buildrequestid"]: row["complete_at"] for row in rows if isinstance(row.get("complete_at"), int)}
-
-
-def _anchor(rows: Sequence[Row]) -> tuple[int, int] | None:
-    """Id and submitted_at of the last row that has both."""
-    whole = [row for row in rows[-10:] if isinstance(row.get("submitted_at"), int)]
-    return (whole[-1]["buildrequestid"], whole[-1]["submitted_at"]) if whole else None
+    def receive(self, delivery: Delivery) -> Receipt:
+        """What an HttpStatusPush reporter sent: the state as far as it shows, and the build request to read again."""
+        observation = understood(delivery.body, self.context.url)
+        if not self.context.wants(observation.workflow):
+            return Receipt()
+        return Receipt(observations=(observation,), refetch=(observation.external_id,))
 
 
-def _identity(row: Any) -> str | None:
-    try:
-        return external_id(row)
-    except (KeyError, TypeError):
-        return None
+def _requests(stirred: Stirred, known: dict[int, int], reader: Reader) -> set[int]:
+    """The build requests that are to be read again. Which request a build belongs to never changes."""
+    unknown = stirred.builds - known.keys()
+    if unknown:
+        known.update(reader.requests_of(unknown))
+        while len(known) > _BUILDS_REMEMBERED:
+            del known[next(iter(known))]
+    return stirred.requests | {known[build] for build in stirred.builds if build in known}

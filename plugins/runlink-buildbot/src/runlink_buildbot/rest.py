@@ -5,6 +5,7 @@ of several `buildrequestid__eq` on /builds none is applied (measured), hence `__
 counts that page only, hence pages end with the first short one.
 """
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -92,6 +93,32 @@ class Rest:
             if login.status_code < 400:
                 response = self._client.get(path, params=list(params))
         return response
+
+    def text(self, path: str) -> str:
+        """What is under `path`, whatever it is. Raises what `spi.error_for` names for the status."""
+        response = self._get(path, ())
+        error = error_for(response.status_code, response.headers, f"Buildbot's /{path}", self._context.now())
+        if error is not None:
+            raise error
+        return response.text
+
+    @contextlib.contextmanager
+    def stream(self, path: str, *, silence_s: float) -> Iterator[httpx.Response]:
+        """A stream of events whose body is still to be read. TransientError after so many seconds of silence."""
+        options: Any = {"headers": {"Accept": "text/event-stream"}, "timeout": httpx.Timeout(None, read=silence_s)}
+        what = f"Buildbot's /{path}"
+        if self._user is not None:
+            self._client.get("auth/login")  # a session, where Buildbot itself asks for one
+        with self._client.stream("GET", path, **options) as response:
+            error = error_for(response.status_code, response.headers, what, self._context.now())
+            if isinstance(error, NotFound):
+                raise TransientError(f"{error}: this master, or a proxy before it, has no event stream") from error
+            if error is not None:
+                raise error
+            kind = response.headers.get("content-type", "no content type")
+            if not kind.startswith("text/event-stream"):
+                raise TransientError(f"{what} answered {kind}, which is no stream of events")
+            yield response
 
     def rows(self, collection: str, params: Sequence[tuple[str, str]] = (), *, path: str | None = None) -> list[Row]:
         """The rows of a collection, or of the item or sub-collection at `path`. Raises NotFound for a path alone."""

@@ -94,7 +94,7 @@ def observe(facts: Facts) -> Observation:
         created_at=_time(request["submitted_at"]),
         started_at=_time(latest["started_at"]) if latest else None,
         finished_at=_time(request["complete_at"]) if request["complete"] else None,
-        url=_build_url(facts.url, latest) if latest else f"{facts.url}/#/buildrequests/{request['buildrequestid']}",
+        url=build_url(facts.url, latest) if latest else f"{facts.url}/#/buildrequests/{request['buildrequestid']}",
         parent=facts.origin.parent,
         parameters=_parameters(request),
         labels=_labels(facts),
@@ -138,7 +138,8 @@ def _time(seconds: int | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
-def _build_url(url: str, build: Row) -> str:
+def build_url(url: str, build: Row) -> str:
+    """The build's page, where the master answers at `url`."""
     return f"{url}/#/builders/{build['builderid']}/builds/{build['number']}"
 
 
@@ -150,8 +151,8 @@ def _attempt(facts: Facts, number: int, build: Row) -> Attempt:
         native_status=word,
         started_at=_time(build["started_at"]),
         finished_at=_time(build["complete_at"]),
-        message=_sentence(build) or None,
-        url=_build_url(facts.url, build),
+        message=sentence(build) or None,
+        url=build_url(facts.url, build),
     )
 
 
@@ -173,10 +174,10 @@ def _labels(facts: Facts) -> dict[str, str]:
 
 def _message(facts: Facts, native: str) -> str | None:
     """The last build's own sentence, the same whether its steps were read or not."""
-    return (_sentence(facts.builds[-1]) or None) if facts.builds else _WITHOUT_BUILD.get(native)
+    return (sentence(facts.builds[-1]) or None) if facts.builds else _WITHOUT_BUILD.get(native)
 
 
-def _sentence(build: Row) -> str:
+def sentence(build: Row) -> str:
     """Buildbot's own, except where a killed master left a running build's word behind (4.3.0, tried with kill -9)."""
     sentence = str(build["state_string"] or "")
     if not is_running(build) and sentence in _RUNNING_WORDS:

@@ -1,7 +1,8 @@
 """The Jenkins adapter: what the host calls, handed on to the rooms that do it.
 
 The host comes here through `runlink_adapters`. `polling` finds builds and queue items, `rereading` follows those that
-are open, `site` reads, `translate` turns what was read into observations.
+are open, `notifications` says which build a push is about, `site` reads, `translate` turns what was read into
+observations.
 """
 
 from __future__ import annotations
@@ -12,18 +13,24 @@ from typing import Any, ClassVar
 from runlink.spi import (
     Context,
     Cursors,
+    Delivery,
+    DeliveryRejected,
     EngineInfo,
     NotFound,
     Page,
     Polls,
+    Receipt,
+    Receives,
     Refetches,
     TransientError,
     load_schema,
 )
 from runlink_jenkins.client import path_of
+from runlink_jenkins.notifications import build_of
 from runlink_jenkins.polling import Poll
 from runlink_jenkins.rereading import Reread
 from runlink_jenkins.site import Site
+from runlink_jenkins.translate import SENSELESS, build_id
 
 _FIRST_LOOK = (
     "quietingDown,jobs[fullName,lastBuild[number],jobs[fullName,lastBuild[number],jobs[fullName,lastBuild[number]]]]"
@@ -31,12 +38,14 @@ _FIRST_LOOK = (
 )
 
 
-class JenkinsAdapter(Polls, Refetches):
+class JenkinsAdapter(Polls, Refetches, Receives):
     """One Jenkins, read through its JSON API with python-jenkins. Written and recorded against Jenkins 2.426.2."""
 
     name: ClassVar[str] = "jenkins"
     config_schema: ClassVar[Mapping[str, Any]] = load_schema("runlink_jenkins")
     steps_on_refetch: ClassVar[bool] = True
+    authentication: ClassVar[str] = "basic"
+    """What the Notification plugin can do: user and password in the endpoint's address."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -73,6 +82,21 @@ class JenkinsAdapter(Polls, Refetches):
     def refetch(self, external_ids: Sequence[str]) -> Iterator[Page]:
         """These builds and queue items as they are now, Pipeline builds with their stages."""
         yield from Reread(self._site, external_ids).pages()
+
+    def receive(self, delivery: Delivery) -> Receipt:
+        """One request, for the time that makes the build's id; the host reads the build itself."""
+        job, number = build_of(delivery)
+        if not self.context.wants(job):
+            return Receipt()
+        raw = self._site.build(job, number, "number,timestamp")
+        if raw is None:
+            raise DeliveryRejected(
+                f"Jenkins shows no build {number} of {job}: it was deleted, or this user may not see it"
+            )
+        try:
+            return Receipt(refetch=(str(build_id(raw, job)),))
+        except SENSELESS as error:
+            raise DeliveryRejected(f"build {number} of {job} makes no sense: {error}") from None
 
     def _root(self, tree: str) -> Mapping[str, Any]:
         try:

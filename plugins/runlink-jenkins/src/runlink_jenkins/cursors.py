@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from runlink.spi import Cursors
+from runlink.spi import CursorExpired, Cursors
 from runlink_jenkins.translate import QueueId
 
 JOB_SHARDS: Final = 64
@@ -183,7 +183,10 @@ def _written(value: Mapping[str, Any]) -> str:
 
 
 def _read(text: str) -> dict[str, Any]:
-    return msgspec.json.decode(text, type=dict[str, Any])
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise CursorExpired(f"a stored cursor is none of this release's ({error}); all is read anew") from None
 
 
 def _packed(seen: Mapping[int, int]) -> list[int]:

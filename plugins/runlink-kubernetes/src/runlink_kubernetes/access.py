@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from runlink.spi import ConfigRejected, CredentialsRejected, TransientError
 from runlink_kubernetes.connection import Cluster
 from runlink_kubernetes.objects import Kind
@@ -22,7 +20,7 @@ SHORT_TTL_S: Final = 86400
 
 def server_version(cluster: Cluster) -> str:
     """`gitVersion` of the API server."""
-    told = msgspec.json.decode(cluster.get("/version").body)
+    told = cluster.get("/version").object("the version of the API server")
     return str(told.get("gitVersion") or "unknown")
 
 
@@ -30,12 +28,12 @@ def require_kind(cluster: Cluster, kind: Kind[Any]) -> None:
     """Raises ConfigRejected when the server does not serve the kind."""
     missing = f"{kind.plural}.{kind.group}/{kind.version} is not served by {cluster.address}"
     try:
-        told = msgspec.json.decode(cluster.get(kind.api).body)
+        told = cluster.get(kind.api).object(f"what is served of {kind.group}/{kind.version}")
     except TransientError as error:
         if "HTTP 404" in str(error):
             raise ConfigRejected(f"{missing}: install {kind.title} (its CRDs), then reload") from error
         raise
-    if kind.plural not in {each.get("name") for each in told.get("resources", ())}:
+    if kind.plural not in {each.get("name") for each in told.get("resources") or ()}:
         raise ConfigRejected(f"{missing}: install {kind.title} (its CRDs), then reload")
 
 
@@ -59,7 +57,8 @@ def _may(cluster: Cluster, kind: Kind[Any], scope: str, verb: str) -> bool:
         "spec": {"resourceAttributes": attributes},
     }
     answer = cluster.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
-    return bool(msgspec.json.decode(answer.body).get("status", {}).get("allowed"))
+    status = answer.object("whether this account may do so").get("status")
+    return isinstance(status, dict) and bool(status.get("allowed"))
 
 
 def permission_warnings(kind: Kind[Any], missing: dict[str, list[str]], scopes: Sequence[str]) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ class ArgoAdapter(KubernetesAdapter[Workflow]):
         try:
             return self._codec.items(body)[1]
         except msgspec.DecodeError as error:
-            raise ConfigRejected(f"{self.context.url} does not answer as expected ({error}); check url") from error
+            raise TransientError(f"{self.context.url} does not answer as expected ({error}); check url") from error
 
     # --- telling -------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,14 @@ class Answer(NamedTuple):
     status: int
     body: bytes
 
+    def object(self, what: str) -> dict[str, Any]:
+        """The JSON object that it should be. Raises TransientError for anything else: a login page, half of one."""
+        try:
+            told: dict[str, Any] = msgspec.json.decode(self.body, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise TransientError(f"{what} cannot be read: {_one_line(error)}; is this an API server?") from error
+        return told
+
 
 class Cluster:
     """The API server of one engine. Safe to share between threads."""
@@ -174,7 +182,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, what: str, con
     try:
         told = msgspec.json.decode(body, type=Status)
     except msgspec.DecodeError:
-        told = Status(message=" ".join(body[:200].decode("utf-8", "replace").split()))
+        told = Status()  # a proxy's page, which may show what it was asked with, the token included
     text = f"{what}: {told.message}" if told.message else what
     if status == 410:
         return CursorExpired(text)

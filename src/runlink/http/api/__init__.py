@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runlink.http.api import executions, following, runs, system, work
+from runlink.http.api import deliveries, executions, following, inbox, runs, system, work
 from runlink.http.operations import Operation
 
 OPERATIONS: Sequence[Operation] = (
@@ -12,5 +12,7 @@ OPERATIONS: Sequence[Operation] = (
     *runs.OPERATIONS,
     *executions.OPERATIONS,
     *following.OPERATIONS,
+    *inbox.OPERATIONS,
+    *deliveries.OPERATIONS,
     *system.OPERATIONS,
 )

@@ -8,7 +8,7 @@ from uuid import UUID
 from runlink.application import runs
 from runlink.http import schemas
 from runlink.http.api.shapes import ID, ROOT, VERSION, detail, filter_by, listing, loaded, made, one
-from runlink.http.operations import Answer, Call, Operation
+from runlink.http.operations import Answer, Call, Operation, Parameter
 from runlink.store import SqlUnitOfWork
 
 _TAG = "following"
@@ -20,11 +20,14 @@ def _add_feeds(uow: SqlUnitOfWork, call: Call, rows: list[dict[str, Any]]) -> No
     present = {(row.engine_id, row.feed): row._asdict() for row in call.service.feeds()}
     stored = uow.feed_health.list()
     counts = uow.reports.open_counts([row["id"] for row in rows])
+    budgets = call.service.budgets()
     for row in rows:
         feeds = {one["feed"]: one for one in stored if one["engine"] == row["name"] and one["feed"]}
         feeds |= {feed: one for (engine_id, feed), one in present.items() if engine_id == row["id"]}
         row["feeds"] = [{name: feeds[feed][name] for name in _FEED} for feed in sorted(feeds)]
         row["open"] = counts.get(row["id"], 0)
+        budget = budgets.get(row["id"])
+        row["budget"] = None if budget is None else budget._asdict()
 
 
 def _detail(name: str, rows: str, summary: str, row: dict[str, Any]) -> Operation:
@@ -55,10 +58,18 @@ def _link(uow: SqlUnitOfWork, call: Call) -> Answer:
 def _unlink(uow: SqlUnitOfWork, call: Call) -> Answer:
     link = loaded(uow.run_orchestrations, "link", call)
     ids = (link.run_id, link.orchestration_instance_id)
-    runs.unlink(uow, call.service.rules(), *ids, now=call.service.now())
-    details = {"run_id": str(ids[0]), "instance_id": str(ids[1])}
+    runs.unlink(uow, call.service.rules(), *ids, keep_apart=call["keep_apart"], now=call.service.now())
+    details = {"run_id": str(ids[0]), "instance_id": str(ids[1]), "keep_apart": call["keep_apart"]}
     return Answer(body=None, status=204, subject=("link", link.id), details=details)
 
+
+_KEEP_APART = Parameter(
+    name="keep_apart",
+    where="query",
+    schema=schemas.BOOLEAN,
+    description="Whether rules must leave the two apart.",
+    default=True,
+)
 
 OPERATIONS = (
     listing(
@@ -67,7 +78,7 @@ OPERATIONS = (
         tag=_TAG,
         summary="Engines and how their feeds are doing",
         row=schemas.ENGINE,
-        filters=(filter_by("name", schemas.TEXT, "Only the one of this name."),),
+        filters=(filter_by("name", schemas.NAME, "Only the one of this name."),),
         shown=_add_feeds,
     ),
     detail("engines", "/engines/{id}", tag=_TAG, summary="An engine", row=schemas.ENGINE, shown=_add_feeds),
@@ -78,10 +89,10 @@ OPERATIONS = (
         summary="Instances: single runs in their engines, newest first",
         row=schemas.INSTANCE,
         filters=(
-            filter_by("engine", schemas.TEXT, "Only those of the engine of this name."),
+            filter_by("engine", schemas.NAME, "Only those of the engine of this name."),
             filter_by("engine_id", schemas.ID, "Only those of this engine."),
-            filter_by("workflow", schemas.TEXT, "Only those of this workflow."),
-            filter_by("external_id", schemas.TEXT, "Only those with this id in their engine."),
+            filter_by("workflow", schemas.NAME, "Only those of this workflow."),
+            filter_by("external_id", schemas.NAME, "Only those with this id in their engine."),
             filter_by("status", schemas.STATUS, "Only those with this status."),
             filter_by("linked", schemas.BOOLEAN, "Only those that count for a Run, or that count for none."),
             filter_by("run_id", schemas.ID, "Only those that count for this Run."),
@@ -125,10 +136,12 @@ OPERATIONS = (
         name="links.delete",
         tag=_TAG,
         summary="Take a link off; no rule puts it back",
+        description="With `keep_apart=false` it is undone: rules and suggestions see the two as if nobody had linked "
+        "them.",
         handler=_unlink,
         scope="write",
         status=204,
-        parameters=(ID, VERSION),
+        parameters=(ID, _KEEP_APART, VERSION),
         answer={},
         problems=("not-found", "stale-version"),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from runlink.application import runs
@@ -51,7 +52,16 @@ def _move(move: runs.Move, uow: SqlUnitOfWork, call: Call) -> Answer:
 
 
 def _explain(uow: SqlUnitOfWork, call: Call) -> Answer:
-    return Answer(body=explain(uow, call.service.rules(), call.id(), now=call.service.now()))
+    now, as_of = call.service.now(), call.moment("as_of")
+    if as_of is not None and as_of > now:
+        raise Problem("refused", f"as_of: {as_of:%Y-%m-%d %H:%M:%S} is in the future")
+    return Answer(body=explain(uow, call.service.rules(), call.id(), now=now, as_of=as_of))
+
+
+def _add_trails(uow: SqlUnitOfWork, _call: Call, rows: list[dict[str, Any]]) -> None:
+    trails = uow.reports.trails([row["id"] for row in rows])
+    for row in rows:
+        row["trail"] = trails.get(row["id"], [])
 
 
 def _transition(move: runs.Move, summary: str) -> Operation:
@@ -78,12 +88,13 @@ OPERATIONS = (
         "/runs",
         tag=_TAG,
         summary="Runs, newest first",
-        row=schemas.RUN,
+        row=schemas.LISTED_RUN,
+        shown=_add_trails,
         filters=(
-            filter_by("automation", schemas.TEXT, "Only those of the automation of this name."),
+            filter_by("automation", schemas.NAME, "Only those of the automation of this name."),
             filter_by("automation_id", schemas.ID, "Only those of this automation."),
             filter_by("status", schemas.STATUS, "Only those with this status."),
-            filter_by("correlation_id", schemas.TEXT, "Only those with this correlation id."),
+            filter_by("correlation_id", schemas.NAME, "Only those with this correlation id."),
             filter_by("search", schemas.line(200, "Text"), "Only those whose correlation id or reason holds this."),
         ),
     ),
@@ -109,7 +120,7 @@ OPERATIONS = (
         problems=("unknown-reference", "refused", "idempotency-key-reused", "stale-version"),
         versioned=True,
     ),
-    detail("runs", "/runs/{id}", tag=_TAG, summary="A Run", row=schemas.RUN),
+    detail("runs", "/runs/{id}", tag=_TAG, summary="A Run", row=schemas.LISTED_RUN, shown=_add_trails),
     _transition(runs.Move.START, "Start a Run by hand"),
     _transition(runs.Move.COMPLETE, "Complete a Run by hand"),
     _transition(runs.Move.FAIL, "Fail a Run by hand"),
@@ -122,8 +133,8 @@ OPERATIONS = (
         tag=_TAG,
         summary="Why a Run is in its state: links, rules, observations, events, doubts",
         handler=_explain,
-        parameters=(ID,),
+        parameters=(ID, filter_by("as_of", schemas.TIME, "As it was known at this time.")),
         answer=schemas.EXPLANATION,
-        problems=("not-found",),
+        problems=("not-found", "refused"),
     ),
 )

@@ -81,8 +81,8 @@ OPERATIONS = (
         handler=_audit,
         scope="admin",
         parameters=(
-            filter_by("actor", schemas.TEXT, "Only what this actor did: token:NAME, cli:USER."),
-            filter_by("action", schemas.TEXT, "Only this action: runs.create."),
+            filter_by("actor", schemas.NAME, "Only what this actor did: token:NAME, cli:USER."),
+            filter_by("action", schemas.NAME, "Only this action: runs.create."),
             filter_by("subject_id", schemas.ID, "Only what was done to this."),
             CURSOR,
             LIMIT,

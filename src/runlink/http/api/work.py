@@ -108,7 +108,7 @@ OPERATIONS = (
         tag=_TAG,
         summary="Automations: what Runs are executions of",
         row=schemas.AUTOMATION,
-        filters=(filter_by("name", schemas.TEXT, "Only the one of this name."),),
+        filters=(filter_by("name", schemas.NAME, "Only the one of this name."),),
     ),
     Operation(
         method="POST",
@@ -155,9 +155,9 @@ OPERATIONS = (
         summary="Batches: named groups of items of an automation",
         row=schemas.BATCH,
         filters=(
-            filter_by("automation", schemas.TEXT, "Only those of the automation of this name."),
+            filter_by("automation", schemas.NAME, "Only those of the automation of this name."),
             filter_by("automation_id", schemas.ID, "Only those of this automation."),
-            filter_by("name", schemas.TEXT, "Only those of this name."),
+            filter_by("name", schemas.NAME, "Only those of this name."),
         ),
     ),
     Operation(

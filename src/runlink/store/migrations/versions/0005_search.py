@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 # of each text so much is searched: what an engine says of a failure may be long
 _MAX_CHARS = 1000

@@ -1,0 +1,14 @@
+"""Airflow for runlink. The host comes here, through the entry-point group `runlink`, for the adapter class."""
+
+from collections.abc import Iterable
+
+from runlink.spi import Adapter, hookimpl
+from runlink_airflow.adapter import AirflowAdapter
+
+__all__ = ["AirflowAdapter", "runlink_adapters"]
+
+
+@hookimpl
+def runlink_adapters() -> Iterable[type[Adapter]]:
+    """The one adapter of this plugin."""
+    return [AirflowAdapter]

@@ -1,0 +1,130 @@
+// The view of the engines: what is followed, and how well.
+
+import { get } from "./api.js";
+import { el, show } from "./dom.js";
+import { count, duration } from "./format.js";
+import { ago, deepLink, engine, loading, nothing } from "./parts.js";
+import { keepFresh } from "./refresh.js";
+
+const EVERY_MS = 5000; // health is no event: it is asked for
+const WORDS = {
+  new: "not read yet",
+  ok: "connected",
+  lost: "cannot be reached",
+  missing: "deliveries go missing",
+  denied: "refuses the credentials",
+  stopped: "stopped by its configuration",
+  faulty: "fault of its plugin",
+};
+
+export function engines(main, { titled }) {
+  titled("Engines");
+  const body = el("div", null, loading());
+  main.append(el("h1", null, "Engines"), body);
+  let plugins = [];
+  const fresh = keepFresh(
+    async (signal) => {
+      const [found, brought] = await Promise.all([everyEngine(signal), get("/plugins", {}, { signal })]);
+      plugins = brought.items;
+      show(body, found.length ? cards(found, plugins) : none());
+    },
+    { concerns: () => false, everyMs: EVERY_MS },
+  );
+  fresh.now();
+  return fresh;
+}
+
+async function everyEngine(signal) {
+  const found = [];
+  let cursor = null;
+  do {
+    const page = await get("/engines", { limit: 500, cursor }, { signal });
+    found.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor !== null && found.length < 2000);
+  const order = (one) => (health(one) === "ok" ? 1 : 0);
+  return found.sort((a, b) => order(a) - order(b) || a.name.localeCompare(b.name));
+}
+
+/** The worst state of an engine's feeds speaks for it. */
+export function health(one) {
+  const reads = one.feeds.filter((feed) => feed.feed !== "receive" || feed.state !== "new"); // pushes come when they come
+  const states = reads.map((feed) => feed.state);
+  return ["faulty", "stopped", "denied", "lost", "missing", "new"].find((state) => states.includes(state)) ?? (states.length ? "ok" : "new");
+}
+
+/** A state in words, with a sign of its own. */
+export function lamp(state) {
+  const shape = state === "ok" ? "ok" : state === "new" ? "new" : "bad";
+  return el("span", { class: `state is-${shape}`, "data-state": state }, el("span", { class: "lamp", "aria-hidden": "true" }), WORDS[state] ?? state);
+}
+
+function none() {
+  return nothing("No engine is followed yet.", "Add ", el("code", null, "[engines.NAME]"), " to the configuration and send SIGHUP.");
+}
+
+function cards(found, plugins) {
+  const bad = found.filter((one) => health(one) !== "ok").length;
+  const summary = bad ? `${count(found.length, "engine")}, ${bad} not well` : `${count(found.length, "engine")}, all well`;
+  return [
+    el("p", { class: "summary", role: "status" }, summary),
+    el("ul", { class: "cards", role: "list" }, found.map((one) => el("li", { key: one.id, class: `card is-${health(one)}` }, card(one, plugins)))),
+  ];
+}
+
+function card(one, plugins) {
+  const state = health(one);
+  const product = [one.product, one.product_version].filter(Boolean).join(" ");
+  return [
+    el("div", { class: "card-head" }, el("h2", null, engine(one.name)), lamp(state)),
+    el("p", { class: "faint" }, el("span", null, product || one.type), one.url ? [" · ", deepLink(one.url, one.url.replace(/^https?:\/\//, "").replace(/\/$/, ""))] : null),
+    one.feeds.filter((feed) => feed.last_error).map((feed) => failure(feed)),
+    el("dl", { class: "facts" }, facts(one, plugins)),
+  ];
+}
+
+function failure(feed) {
+  return el(
+    "div",
+    { class: "failure", key: feed.feed },
+    el("p", null, feed.last_error),
+    el("p", { class: "faint" }, `${count(feed.failures, "failure")} in a row`, feed.since ? [", since ", ago(feed.since)] : null),
+  );
+}
+
+function facts(one, plugins) {
+  const rows = [];
+  for (const feed of one.feeds) {
+    if (feed.feed === "receive") {
+      rows.push(["By push", `${feed.told.toLocaleString("en")} told, ${feed.missed.toLocaleString("en")} missed`]);
+      rows.push(["Last pushed", feed.last_news_at ? ago(feed.last_news_at) : "nothing yet"]);
+      continue;
+    }
+    const many = one.feeds.filter((other) => other.feed !== "receive").length > 1 ? ` (${feed.feed})` : "";
+    if (feed.state === "ok") rows.push([`Connected since${many}`, ago(feed.since)]);
+    rows.push([`Last read${many}`, feed.last_success_at ? ago(feed.last_success_at) : "never"]);
+    rows.push([`Last news${many}`, ago(feed.last_news_at)]);
+    if (feed.last_duration_s !== null) rows.push([`Reading took${many}`, duration(feed.last_duration_s)]);
+    if (feed.skew_s !== null && Math.abs(feed.skew_s) > 1) rows.push([`Its clock${many}`, `${feed.skew_s > 0 ? "+" : "−"}${duration(Math.abs(feed.skew_s))}`]);
+    rows.push([`Requests${many}`, `${feed.requests.toLocaleString("en")} since the start`]);
+  }
+  if (one.budget) rows.push(["Requests left", budget(one.budget)]);
+  rows.push(["Open instances", one.open.toLocaleString("en")]);
+  rows.push(["Feeds", one.feeds.map((feed) => feed.feed).join(", ") || "none runs"]);
+  rows.push(["Plugin", pluginOf(one, plugins)]);
+  return rows.map(([name, value]) => el("div", { key: name }, el("dt", null, name), el("dd", null, value)));
+}
+
+function budget({ left, per_minute: perMinute }) {
+  const most = Math.max(1, Math.min(20, Math.floor(perMinute / 10)));
+  const text = `${left} now · ${Math.round(perMinute)}/min`;
+  return el("span", { class: "budget" }, el("meter", { min: 0, max: most, value: Math.min(left, most), "aria-label": "Requests left at once" }), text);
+}
+
+function pluginOf(one, plugins) {
+  const found = plugins.find((plugin) => (plugin.engine_types ?? []).includes(one.type));
+  if (!found) return `none for ${one.type}`;
+  const grade = found.grade ? `, grade ${found.grade}` : "";
+  return `${found.distribution ?? found.name} ${found.version ?? ""}${grade}${found.experimental ? ", experimental" : ""}`.trim();
+}
+
