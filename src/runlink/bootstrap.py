@@ -314,6 +314,7 @@ class Runlink:
             rules=lambda: daemon.rules,
             feeds=daemon.health_rows,
             budgets=daemon.budgets,
+            answers=daemon.answers,
             plugins=self.plugin_rows,
             tallies=daemon.tallies,
             arrivals=hooks.arrivals.collect,

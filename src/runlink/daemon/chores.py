@@ -116,7 +116,7 @@ class Chores:
 
     def pruning(self) -> None:
         """Removes what is older than its time, in short transactions."""
-        while any(self._write(lambda uow: prune(uow, self.retention, self._now()))):
+        while not self._write(lambda uow: prune(uow, self.retention, self._now())).is_done:
             pass
 
     def _write(self, work: Callable[[SqlUnitOfWork], T]) -> T:

@@ -103,6 +103,12 @@ class EngineFeed:
         hosted = self._last_hosted
         return None if hosted is None else hosted.guard.budget
 
+    @property
+    def answers(self) -> dict[str, int]:
+        """How often which status was answered to the engine's requests since the start."""
+        hosted = self._last_hosted
+        return {} if hosted is None else hosted.guard.answers
+
     # --- a turn ------------------------------------------------------------------------------------------------
 
     def run(self) -> float | None:

@@ -116,6 +116,12 @@ class Daemon:
             feeds = list(self.feeds.values())
         return {feed.engine.id: feed.budget for feed in feeds}
 
+    def answers(self) -> dict[UUID, dict[str, int]]:
+        """How often which status each engine answered since the start, by its id. May be called from any thread."""
+        with self._condition:
+            feeds = list(self.feeds.values())
+        return {feed.engine.id: feed.answers for feed in feeds}
+
     # --- the loop ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:

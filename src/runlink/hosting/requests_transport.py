@@ -91,7 +91,7 @@ class GuardedHTTPAdapter(HTTPAdapter):
     ) -> requests.Response:
         try:
             answer = super().send(request, stream=stream, **options)
-            self._guard.answered(answer.headers.get("date"), answer.headers.get("age"), started)
+            self._guard.answered(answer.status_code, answer.headers.get("date"), answer.headers.get("age"), started)
             if not stream:
                 _ = answer.content  # read here, where a broken body becomes a TransientError
         except TransientError:

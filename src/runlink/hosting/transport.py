@@ -228,7 +228,7 @@ class GuardedTransport(httpx.BaseTransport):
         except _FAULTS as error:
             raise self._guard.fault(what, error) from error
         headers = httpx.Headers(answer.headers)
-        self._guard.answered(headers.get("date"), headers.get("age"), started)
+        self._guard.answered(answer.status, headers.get("date"), headers.get("age"), started)
         return httpx.Response(
             status_code=answer.status,
             headers=headers,

@@ -200,7 +200,7 @@ class _Direct(PoolManager):
             raise
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise self.guard.fault(what, error) from error
-        self.guard.answered(answer.headers.get("date"), answer.headers.get("age"), started)
+        self.guard.answered(answer.status, answer.headers.get("date"), answer.headers.get("age"), started)
         return answer
 
 

@@ -145,22 +145,3 @@ class Outbox:
             .where(table.c.name == name)
             .values(position=position, failures=failures, retry_at=now + wait, last_error=error[:1000])
         )
-
-    def prune(self, before: datetime, limit: int = 5000) -> int:
-        """Removes events, oldest first, that were recorded before a time and that every subscriber has taken.
-
-        What a kept Run's history is told from stays: its own events, and those of its links.
-        """
-        table = tables.outbox
-        reached = self._connection.execute(sa.select(sa.func.min(tables.subscribers.c.position))).scalar()
-        # the last position stays: it is where the numbering goes on
-        last = sa.select(sa.func.max(table.c.position)).scalar_subquery()
-        is_kept = sa.exists().where(tables.runs.c.id == table.c.run_id, tables.runs.c.is_active)
-        tells_of_it = sa.or_(table.c.type.like("run.%"), table.c.type.in_(("instance.linked", "instance.unlinked")))
-        old = sa.select(table.c.sequence).where(
-            table.c.recorded_at < before, table.c.position < last, ~sa.and_(tells_of_it, is_kept)
-        )
-        if reached is not None:
-            old = old.where(table.c.position <= reached)
-        old = old.order_by(table.c.position).limit(limit)
-        return self._connection.execute(sa.delete(table).where(table.c.sequence.in_(old))).rowcount

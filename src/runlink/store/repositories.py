@@ -21,6 +21,7 @@ from runlink.domain import (
 from runlink.store import tables
 from runlink.store.mapping import EntityMapping
 from runlink.store.outbox import NewEvents
+from runlink.store.retention import look_again
 from runlink.store.violations import violation
 
 E = TypeVar("E", bound=DomainEntity)
@@ -55,6 +56,8 @@ class EntityRepository(Generic[E]):
             return
         entity.updated_by = self._actor
         table, values = self._mapping.table, self._values(entity)
+        if table is tables.runs and not entity.is_active:
+            look_again(self._connection)
         if table is tables.orchestration_instances:
             values["digest"] = None  # what the engine tells next is compared with this, field by field
         statement = sa.update(table).where(table.c.id == entity.id, table.c.version == entity.stored_version)

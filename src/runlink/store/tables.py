@@ -283,7 +283,6 @@ observations = sa.Table(  # append-only: what was told, when, by which feed; the
     sa.Column("digest", sa.LargeBinary),
     sa.Column("changes", Json),
     sa.Index("ix_observations_instance_id", "instance_id", "id"),
-    sa.Index("ix_observations_recorded_at", "recorded_at"),
 )
 
 waiting_keys = sa.Table(  # keys that rules found in instances and that no Run had yet
@@ -460,7 +459,13 @@ outbox = sa.Table(
     sa.Column("actor", sa.String(200)),  # who wrote what the event tells of
     sa.UniqueConstraint("position"),
     sa.Index("ix_outbox_run_id", "run_id", "sequence"),
-    sa.Index("ix_outbox_recorded_at", "recorded_at"),
+)
+
+retention_marks = sa.Table(  # up to where the rows of a table were looked at: what is left of those is kept
+    "retention_marks",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
 )
 
 subscribers = sa.Table(

@@ -181,32 +181,6 @@ def test_a_relay_that_dies_after_handing_on_hands_on_again(store, tell, t0):
     assert first == second == [(1, "a"), (2, "b")]
 
 
-def test_pruning_removes_what_is_old_and_taken_by_all_and_nothing_else(store, tell, t0):
-    def prune(before):
-        return store.write(lambda uow: uow.outbox.prune(before), actor="relay")
-
-    for name in ("quick", "slow"):
-        enrol(store, name)
-    tell("a", "b", "c", "d", at=t0)
-    store.write(lambda uow: uow.outbox.delivered("quick", 4), actor="relay")
-    store.write(lambda uow: uow.outbox.delivered("slow", 2), actor="relay")
-    later = t0 + timedelta(days=1)
-    assert prune(t0) == 0
-    assert prune(later) == 2
-    assert told(store) == [(3, "c"), (4, "d")]
-    store.write(lambda uow: uow.outbox.delivered("slow", 4), actor="relay")
-    assert prune(later) == 1  # the last position stays, numbering goes on from it
-    tell("e", at=t0)
-    assert told(store) == [(4, "d"), (5, "e")]
-
-
-def test_pruning_is_done_a_part_at_a_time(store, tell, t0):
-    tell(*"abcde")
-    later = t0 + timedelta(days=1)
-    removed = [store.write(lambda uow: uow.outbox.prune(later, limit=3), actor="relay") for _ in range(3)]
-    assert removed == [3, 1, 0]
-
-
 def test_what_was_just_committed_is_told_as_it_will_be_read(store, stored):
     """The stream's clients get the one or the other."""
     heard = []

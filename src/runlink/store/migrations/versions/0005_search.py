@@ -1,4 +1,5 @@
-"""Events have their position from the transaction that tells of them; texts are found by what they hold."""
+"""Events have their position from the transaction that tells of them; texts are found by what they hold; what retention
+keeps is not looked at again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,6 +17,14 @@ _TEXTS = (
 
 def upgrade() -> None:
     _place_waiting_events()
+    op.create_table(
+        "retention_marks",
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_retention_marks"),
+    )
+    op.drop_index("ix_observations_recorded_at", "observations")
+    op.drop_index("ix_outbox_recorded_at", "outbox")
     for table, texts, key, columns in _TEXTS:
         op.create_table(
             texts,
