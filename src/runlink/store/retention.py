@@ -106,8 +106,11 @@ def _window(
         return 0, False
     reached = old[-1][0]
     removed = connection.execute(sa.delete(table).where(number > mark, number <= reached, goes)).rowcount
-    if not connection.execute(sa.update(marks).where(marks.c.name == name).values(number=reached)).rowcount:
-        connection.execute(sa.insert(marks), {"name": name, "number": reached})
+    # SQLite gives the number behind the last that is left, also where it was given before
+    left = connection.execute(sa.select(sa.func.max(number))).scalar() or 0
+    values = {"number": min(reached, left)}
+    if not connection.execute(sa.update(marks).where(marks.c.name == name).values(values)).rowcount:
+        connection.execute(sa.insert(marks), {"name": name, **values})
     return removed, len(old) == limit
 
 
