@@ -76,12 +76,13 @@ class _Tally:
 
 def _pass(context: typer.Context, only: str | None, since: datetime | None, form: Output) -> None:
     from runlink.application.runs import end_quiet_runs
+    from runlink.bootstrap import tracing_of
 
     with session.whole(context) as runlink:
         chosen = [engine.name for engine in chosen_engines(runlink.settings, only)]
         if not chosen:
             output.say("no engine is configured; see [engines.NAME] in the configuration")
-        with runlink.lease() as fence:
+        with tracing_of(runlink.settings), runlink.lease() as fence:
             registered = runlink.register()
             for change in registered.changes:
                 output.say(change)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from runlink.application import tracing
 from runlink.application.errors import FenceLost
 from runlink.application.ingest import Outcome
 from runlink.application.ports import Store, UnitOfWork
@@ -124,7 +125,8 @@ class EngineFeed:
         outcome: Outcome | None = None
         error: BaseException | None = None
         try:
-            outcome = self._poll(turn)
+            with tracing.span("poll", {"runlink.engine": self.engine.name, "runlink.engine_type": self.engine.type}):
+                outcome = self._poll(turn)
         except BaseException as raised:  # noqa: BLE001 - plugin code: whatever it raises ends this turn and no more
             error = raised
         try:

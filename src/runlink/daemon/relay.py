@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from runlink.application import tracing
 from runlink.daemon.errors import words
 from runlink.store import SqlStore, SqlUnitOfWork
 
@@ -88,7 +89,8 @@ class Relay:
         reached, until = 0, time.monotonic() + NOTE_S
         for event in events:
             try:
-                self._subscribers[name](event)
+                with tracing.span("deliver", {"runlink.subscriber": name, "runlink.event": event["type"]}):
+                    self._subscribers[name](event)
             except BaseException as problem:  # plugin code
                 if isinstance(problem, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                     raise

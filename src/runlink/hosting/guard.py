@@ -17,10 +17,12 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from runlink.hosting.wire import Wire
+from runlink.application import tracing
 from runlink.spi import TransientError
 
 _SKEW_SAMPLES: Final = 15
@@ -120,6 +122,13 @@ class Answers:
         """By code; `none` are those that have had no answer."""
         with self._lock:
             return {"none": self._asked - self._counts.total(), **self._counts}
+
+
+def asking(method: str | None, host: str | None) -> AbstractContextManager[tracing.Span]:
+    """A span round one request to an engine: not its path, which may hold what is nobody's business."""
+    return tracing.span(
+        method or "GET", {"http.request.method": method or "GET", "server.address": host or ""}, kind="client"
+    )
 
 
 class Guard:
