@@ -30,9 +30,7 @@ _RUN = (
     "SELECT r.*, a.name, (SELECT count(*) FROM run_orchestrations l WHERE l.run_id = r.id AND l.is_active) FROM {} "
     "JOIN automations a ON a.id = r.automation_id WHERE r.is_active AND {} ORDER BY {} DESC"
 )
-_INSTANCE = (
-    "SELECT i.*, e.name FROM {} JOIN engines e ON e.id = i.engine_id WHERE i.is_active AND {} ORDER BY {} DESC"
-)
+_INSTANCE = "SELECT i.*, e.name FROM {} JOIN engines e ON e.id = i.engine_id WHERE i.is_active AND {} ORDER BY {} DESC"
 _TEXTS = {
     "sqlite": "{0}_index JOIN {0} t ON t.number = {0}_index.rowid JOIN {1} ON {2}.id = +t.{3}",
     "postgresql": "{0} t JOIN {1} ON {2}.id = t.{3}",
@@ -161,7 +159,9 @@ def _compared(
     with store.reading() as uow:
         plan = uow.listings.plan(kind, filters, limit=LIMIT)
     more = {"rows": len(found), "scan": bool(filters) and any(map(_is_scan, plan))}
-    return Figure(name, mine, f"ms {'of CPU' if on_sqlite else 'on the clock'} per page", other, other / mine, GOAL, more)
+    return Figure(
+        name, mine, f"ms {'of CPU' if on_sqlite else 'on the clock'} per page", other, other / mine, GOAL, more
+    )
 
 
 def _is_scan(step: str) -> bool:

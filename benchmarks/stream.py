@@ -1,10 +1,10 @@
 """(g) A change is committed: how long until a client of the live stream has its event.
 
-Product: a Run (`stream_*`), or an instance that counts for a Run (`stream_instances_*`), is moved through the store; its
-event is sent by the server over loopback. Baseline: the same server (uvicorn, the same guard, a stream of the same form),
-told of such a commit in memory, which asks no store and sends the same bytes: a bare notifier. Both commit the same change
-first, each to a store of its own; the clock starts where the commit is done, before anybody is told. They take turns,
-change by change.
+Product: a Run (`stream_*`), or an instance that counts for a Run (`stream_instances_*`), is moved through the store;
+its event is sent by the server over loopback. Baseline: the same server (uvicorn, the same guard, a stream of the same
+form), told of such a commit in memory, which asks no store and sends the same bytes: a bare notifier. Both commit the
+same change first, each to a store of its own; the clock starts where the commit is done, before anybody is told. They
+take turns, change by change.
 """
 
 from __future__ import annotations

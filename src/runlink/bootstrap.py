@@ -75,7 +75,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -
 
 @contextmanager
 def tracing_of(settings: Settings) -> Iterator[None]:
-    """Spans go where `[tracing]` says, within the block; nothing is loaded where it says nothing. Raises ConfigError."""
+    """Spans go where `[tracing]` says, within the block; nothing is loaded without. Raises ConfigError."""
     if settings.tracing is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""OpenTelemetry's side of `application.tracing`: spans to a collector. Bootstrap comes here when `[tracing]` is configured.
+"""OpenTelemetry's side of `application.tracing`: spans to a collector. Bootstrap comes here where there is `[tracing]`.
 
 Needs the extra `runlink[otel]`. Beside the endpoint OpenTelemetry's own variables hold (`OTEL_EXPORTER_OTLP_HEADERS`,
 `OTEL_RESOURCE_ATTRIBUTES`, …). An exception is told by its class alone: what it says may be secret.

@@ -1,4 +1,4 @@
-"""Spans of what runlink does, for whoever configured a tracer. Every room comes here; `runlink.telemetry` is the tracer.
+"""Spans of what runlink does, for whoever configured a tracer (`runlink.telemetry`). Every room comes here.
 
 Without one a span is nothing, and costs a call.
 """

@@ -1,8 +1,8 @@
 """Hands the outbox's events to plugins that implement `runlink_event`: at least once, in order.
 
 The daemon comes here with each commit that tells of something, and once a second: `deliver` for each subscriber on a
-thread of its own, so that one that hangs keeps nobody waiting. `runlink sync` calls `run`, which does all of it in turn.
-Both call `enrol` before any feed has its first turn, so that a subscriber that is new misses nothing of it.
+thread of its own, so that one that hangs keeps nobody waiting. `runlink sync` calls `run`, which does all of it in
+turn. Both call `enrol` before any feed has its first turn, so that a subscriber that is new misses nothing of it.
 """
 
 from __future__ import annotations

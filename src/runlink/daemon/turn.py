@@ -219,7 +219,11 @@ def _take_one(source: Source, turn: Turn, read: Read, page: Page, forget: tuple[
 
 def _store(source: Source, turn: Turn, page: Page, read: Read) -> Outcome:
     """The page, in one transaction."""
-    told = {"runlink.engine": source.engine.name, "runlink.feed": read.feed, "runlink.observations": len(page.observations)}
+    told: dict[str, tracing.Value] = {
+        "runlink.engine": source.engine.name,
+        "runlink.feed": read.feed,
+        "runlink.observations": len(page.observations),
+    }
     with tracing.span("ingest", told) as span:
         outcome = _written(source, turn, page, read)
         span.set("runlink.new", outcome.new)

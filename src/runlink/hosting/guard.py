@@ -21,8 +21,8 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from runlink.hosting.wire import Wire
 from runlink.application import tracing
+from runlink.hosting.wire import Wire
 from runlink.spi import TransientError
 
 _SKEW_SAMPLES: Final = 15

@@ -105,7 +105,6 @@ class Metrics:
         yield from self._requests(engines)
         yield _gauge("runlink_lease_held", "1 while this process runs the feeds.", float(bool(rows)))
 
-
     def _requests(self, engines: dict[UUID, tuple[str, str]]) -> Iterator[Metric]:
         asked = CounterMetricFamily(
             "runlink_api_requests", "Requests to the engine since the start.", labels=[*_ENGINE, "code"]

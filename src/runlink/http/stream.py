@@ -1,9 +1,9 @@
 """The live stream: `GET /api/v1/stream`, server-sent events from the outbox, in the order of its commits.
 
-The latest events are kept for all clients, encoded once: whoever commits in this process hands them over, and one reader
-follows the outbox for what is told elsewhere, or arrives out of order. A client is a position: it takes what lies behind
-it from there, or, when it is further back, from the store, page by page. So nothing is queued for anybody, and what a
-client costs is one buffer of its socket.
+The latest events are kept for all clients, encoded once: whoever commits in this process hands them over, and one
+reader follows the outbox for what is told elsewhere, or arrives out of order. A client is a position: it takes what
+lies behind it from there, or, when it is further back, from the store, page by page. So nothing is queued for anybody,
+and what a client costs is one buffer of its socket.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from runlink.application.ports import Correlation, Kin, Linked, RunTimes, WaitingKey
 from runlink.domain import (
     BatchExecution,
-    DomainEvent,
     Engine,
     ExecutionStatus,
     ItemExecution,

@@ -1,4 +1,4 @@
-"""What the API lists and shows: every field of a row with the names of what it belongs to, newest first, a page at a time.
+"""What the API lists and shows: every field of a row with the names of what it belongs to, newest first, in pages.
 
 A listing names its filters. Each has an index in the order of the pages (docs/explanation/performance.md); what is
 searched for is looked up in `search`.
@@ -73,7 +73,7 @@ def _of_run(query: Query, run_id: sa.BindParameter[Any]) -> Query:
 
 
 class Listing:
-    """One kind of row. `filters` are by the names that the API gives them; where there are `texts`, another is `search`."""
+    """One kind of row. `filters` are by the names that the API gives them; with `texts` there is `search` beside."""
 
     def __init__(
         self, table: sa.Table, query: Query, filters: Mapping[str, Filter], texts: Texts | None = None

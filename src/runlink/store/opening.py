@@ -66,9 +66,9 @@ class SqlStore:
             return work(uow), uow.finish()
 
         if self._writer is not None:
-            result, events = self._writer.run(whole, urgent=urgent)
-            self._tell(events)
-            return result
+            written: tuple[T, Sequence[Placed]] = self._writer.run(whole, urgent=urgent)
+            self._tell(written[1])
+            return written[0]
         for attempt in range(5):
             try:
                 with self.writing.begin() as connection:

@@ -2,8 +2,8 @@
 
 Positions follow commit order, so that whoever has read up to a position never misses one below it (a sequence is taken
 before the commit and gives no such promise): a transaction takes the next ones as the last thing it does, and nobody
-else can take any until it is committed. On SQLite that is so of everything that is written; on PostgreSQL a lock sees to
-it, which nobody holds while waiting for another.
+else can take any until it is committed. On SQLite that is so of everything that is written; on PostgreSQL a lock sees
+to it, which nobody holds while waiting for another.
 """
 
 from __future__ import annotations

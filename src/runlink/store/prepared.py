@@ -1,15 +1,15 @@
 """Statements that are compiled once for each shape and read by column. Listings come here.
 
-SQLAlchemy makes the text; what it does at every execution besides (a key of the statement for its cache, a row object, a
-call for each value) costs several times what the database needs for a page.
+SQLAlchemy makes the text; what it does at every execution besides (a key of the statement for its cache, a row object,
+a call for each value) costs several times what the database needs for a page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
-from uuid import SafeUUID, UUID
+from uuid import UUID, SafeUUID
 
 import msgspec
 import sqlalchemy as sa
@@ -35,7 +35,9 @@ class Prepared:
         self._names = tuple(column.name for column in query.selected_columns)
         types = [column.type for column in query.selected_columns]
         self._converts = tuple(
-            (place, convert) for place, kind in enumerate(types) if (convert := _convert(dialect.name, kind)) is not None
+            (place, convert)
+            for place, kind in enumerate(types)
+            if (convert := _convert(dialect.name, kind)) is not None
         )
 
     def rows(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -50,7 +52,7 @@ class Prepared:
         names = self._names
         return [dict(zip(names, row)) for row in zip(*columns)]  # noqa: B905 - as many as were found
 
-    def _found(self, connection: sa.Connection, parameters: Any) -> list[tuple[Any, ...]]:
+    def _found(self, connection: sa.Connection, parameters: Any) -> Sequence[tuple[Any, ...]]:
         """As the driver gives it; an error has the name it would have from SQLAlchemy."""
         if not connection.in_transaction():
             connection.begin()
@@ -90,9 +92,9 @@ def _convert(dialect: str, kind: sa.types.TypeEngine[Any]) -> Convert | None:
     return _numbers_to_truths if isinstance(kind, sa.Boolean) else None
 
 
-_set_number = cast("Any", UUID.int).__set__
+_set_number = vars(UUID)["int"].__set__
 _SAFETY = SafeUUID.unknown
-_set_safety = cast("Any", UUID.is_safe).__set__
+_set_safety = vars(UUID)["is_safe"].__set__
 
 
 def _hexes_to_ids(values: Iterable[Any]) -> list[UUID | None]:

@@ -46,7 +46,8 @@ class Texts:
 
     def narrowed(self, query: sa.Select[Any], dialect: str, *, indexed: bool) -> sa.Select[Any]:
         """Those whose text holds what is searched for."""
-        text, key = self.table.c.text, self.key
+        text = self.table.c.text
+        key: sa.ColumnElement[Any] = self.key
         if dialect == "sqlite":
             key = sa.literal_column(f"+{self.table.name}.{key.name}")  # no use looking texts up by the rows they are of
         place = sa.func.instr if dialect == "sqlite" else sa.func.strpos
@@ -55,7 +56,9 @@ class Texts:
         if not indexed:
             return query
         if dialect == "postgresql":
-            return query.where(sa.func.runlink_trigrams(text).bool_op("@>")(sa.func.runlink_trigrams(_named("searched"))))
+            return query.where(
+                sa.func.runlink_trigrams(text).bool_op("@>")(sa.func.runlink_trigrams(_named("searched")))
+            )
         found = sa.literal_column(self.index.name).bool_op("MATCH")(_named("grams"))
         return query.join(self.index, self.index.c.rowid == self.table.c.number).where(found)
 

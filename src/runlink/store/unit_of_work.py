@@ -32,7 +32,6 @@ from runlink.store.reports import Reports
 from runlink.store.repositories import EntityRepository, HistoryRepository
 from runlink.store.subscriptions import Subscriptions
 
-
 E = TypeVar("E", bound=DomainEntity)
 
 
@@ -45,7 +44,7 @@ class SqlUnitOfWork:
         self._events = NewEvents(connection)
 
     def finish(self) -> Sequence[Placed]:
-        """Writes down what waits for the end of the transaction, and gives its events. The commit must follow at once."""
+        """Writes down what waits for the end of the transaction, and gives its events. Commit at once after it."""
         return self._events.write()
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Listings and search: what is found, in which order, and by which index. Plans are those of a database with statistics."""
+"""Listings and search: what is found, in which order, and by which index. Plans are of analysed tables."""
 
 from __future__ import annotations
 
@@ -88,6 +88,12 @@ def test_letters_beyond_ascii_are_found_as_they_are_written(instances, find):
     assert find("instances", search="本語の") == ["1"]
 
 
+def test_a_workflow_whose_name_is_a_part_of_the_id_is_found_as_well(instances, find):
+    instances(("folder/nightly", "folder/nightly#7", None))
+    assert find("instances", search="older/night") == ["folder/nightly#7"]
+    assert find("instances", search="nightly#7") == ["folder/nightly#7"]
+
+
 def test_a_changed_text_is_found_and_the_former_is_not(store, instances, find):
     [instance] = instances(("nightly", "b-1", None))
     instance.observe(status=instance.status, message="out of memory", at=instance.created_at)
@@ -164,7 +170,9 @@ def many(store):
 
 def scans(plan):
     """Steps that pass over a whole table that may be large. FTS5 names what it looks up a scan, too."""
-    return [one for one in plan if re.search(r"SCAN (?!automations|engines|\w+ VIRTUAL)|Seq Scan on (?!auto|engines)", one)]
+    return [
+        one for one in plan if re.search(r"SCAN (?!automations|engines|\w+ VIRTUAL)|Seq Scan on (?!auto|engines)", one)
+    ]
 
 
 @pytest.mark.usefixtures("many")

@@ -1,6 +1,8 @@
 """Events have their position from the transaction that tells of them; texts are found by what they hold; what retention
 keeps is not looked at again."""
 
+# ruff: noqa: S608 - what is put into the statements are names of tables and columns, all from here
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -63,10 +65,14 @@ def _place_waiting_events() -> None:
 
 
 def _text(columns: tuple[str, ...], row: str = "") -> str:
-    """A line for each column."""
-    return " || chr(10) || ".join(f"coalesce(substr({row}{name}, 1, {_MAX_CHARS}), '')" for name in columns).replace(
-        "chr(10)", "char(10)" if op.get_bind().dialect.name == "sqlite" else "chr(10)"
-    )
+    """A line for each column; none for a workflow whose name is a part of the id, as it is with many engines."""
+    on_sqlite = op.get_bind().dialect.name == "sqlite"
+    place, newline = ("instr", "char(10)") if on_sqlite else ("strpos", "chr(10)")
+    lines = {name: f"coalesce(substr({row}{name}, 1, {_MAX_CHARS}), '')" for name in columns}
+    if "workflow" in lines:
+        is_part = f"{place}({lines['external_id']}, {lines['workflow']}) > 0"
+        lines["workflow"] = f"CASE WHEN {is_part} THEN '' ELSE {lines['workflow']} END"
+    return f" || {newline} || ".join(lines.values())
 
 
 def _index_on_sqlite(table: str, texts: str, key: str, columns: tuple[str, ...]) -> None:
