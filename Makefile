@@ -39,7 +39,7 @@ test-engines:  ## tests against real engines, each in an environment of its own;
 test-browser:  ## the dashboard in Debian's Chromium, which is installed where it is missing
 	@scripts/chromium
 	@scripts/setup browser
-	@.envs/browser/bin/python -m pytest -m browser tests/browser $(ARGS)
+	@.envs/browser/bin/python -m pytest -m browser --timeout 300 tests/browser $(ARGS)
 
 lock:          ## write the pinned requirement files anew
 	@scripts/setup dev

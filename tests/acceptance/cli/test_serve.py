@@ -8,7 +8,7 @@ import time
 import pytest
 from tests.acceptance.cli.conftest import until
 
-QUICK_S = 15.0
+QUICK_S = 60.0  # of a busy machine; what does not stop in time waits for 300 s
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def said(process):
 def stops(process, with_signal=signal.SIGTERM):
     process.send_signal(with_signal)
     began = time.monotonic()
-    code = process.wait(30)
+    code = process.wait(90)
     assert time.monotonic() - began < QUICK_S
     assert "Traceback" not in said(process)
     return code

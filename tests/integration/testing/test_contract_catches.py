@@ -15,6 +15,8 @@ from scripted_rocket import RocketEngine
 
 from runlink.testing import AdapterContract, PromiseBroken
 
+pytestmark = pytest.mark.timeout(600)  # a whole contract each, on a busy machine
+
 PARTS = [
     {name for name in vars(part) if name.startswith("test_")}
     for part in AdapterContract.__mro__

@@ -5,19 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from runlink.application.settings import EngineSettings
 from runlink.hosting.options import secret_places
 from runlink.spi import AdapterError, Polls, Refetches
 from runlink.testing.contract.promises import Contract, World, promise, promises
 from runlink.testing.contract.reading import many, scenes, tell_a_life
 from runlink.testing.engine import Reply
 from runlink.testing.faults import FAULTS
+from runlink.testing.recording import record, replay
 
 LET_GO_S: Final = 1.0
 """How long a blocked call may go on after `close`."""
@@ -121,6 +126,29 @@ class Manners(Contract):
                 shown = [text for text in texts if secret in text]
                 promise(not shown, f"a secret is told in: {shown and shown[0].replace(secret, '[secret]')[:300]}")
                 promise(secret not in heard.printed(), "a secret is printed")
+
+    @promises(Polls)
+    def test_a_recording_makes_the_same_tables(self) -> None:
+        """What one turn asked and was told makes the same rows again: it asks the same in the same surroundings, by the
+        context's clients alone. No file of a recording holds a secret."""
+        secrets = [
+            value for _, value in secret_places(self.adapter.config_schema, self.config) if isinstance(value, str)
+        ]
+        with self.world() as world, tempfile.TemporaryDirectory(prefix="runlink-test-") as name:
+            engine, folder = world.engine, Path(name) / "recording"
+            tell_a_life(world)
+            many(world, self.listed)
+            settings = EngineSettings(name="test", type=self.adapter.name, url=engine.url, options=dict(self.config))
+            since = engine.now - timedelta(days=7)
+            live = record(self.adapter, settings, folder, since=since, now=lambda: engine.now)
+            promise(live.error is None, f"the turn that was to be recorded failed: {live.error}")
+            promise(live.requests == engine.requests, f"{live.requests} of {engine.requests} requests were recorded")
+            again = replay(self.adapter, folder)
+            seen = f"asked otherwise: {again.missing[:3]}, rows: {(again.differences or ())[:3]}"
+            promise(again.is_same, f"the recording of a turn does not make the same tables; {seen}")
+            for path in folder.iterdir():
+                shown = [secret for secret in secrets if secret in path.read_text("utf-8")]
+                promise(not shown, f"the recording holds a secret, in {path.name}")
 
     def ends_when_closed(self, world: World, call: Callable[[], Any]) -> None:
         """Runs a call that blocks, closes the adapter from here, and waits for its end."""

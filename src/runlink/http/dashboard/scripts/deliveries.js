@@ -89,12 +89,12 @@ function cells(row, contents, again) {
   const found = [
     el("span", { class: `state is-${shape}` }, el("span", { class: "lamp", "aria-hidden": "true" }), STATES[row.state]),
     engine(row.engine),
-    [el("code", null, row.delivery_id ?? row.id), row.signed ? null : el("span", { class: "faint" }, " body not signed"), content(row, contents, again)],
+    [el("code", null, row.external_id ?? row.id), row.signed ? null : el("span", { class: "faint" }, " body not signed"), content(row, contents, again)],
     ago(row.received_at),
     String(row.attempts),
     [row.reason, row.state === "waiting" && row.due_at && row.attempts ? [" · again ", ago(row.due_at)] : null],
   ];
-  if (mayWrite()) found.push(el("button", { type: "button", class: "quiet", "aria-label": `Take in again ${row.delivery_id ?? row.id}`, onclick: () => replay(row, again) }, "Take in again"));
+  if (mayWrite()) found.push(el("button", { type: "button", class: "quiet", "aria-label": `Take in again ${row.external_id ?? row.id}`, onclick: () => replay(row, again) }, "Take in again"));
   return found;
 }
 

@@ -4,7 +4,7 @@ import { logOut, mayWrite, readSession, toLogin, who } from "./api.js";
 import { el, show, tell } from "./dom.js";
 import { between, clock, duration, relative } from "./format.js";
 import * as live from "./live.js";
-import { trouble } from "./trouble.js";
+import { calm, trouble } from "./trouble.js";
 import { deliveries } from "./deliveries.js";
 import { engines } from "./engines.js";
 import { inbox } from "./inbox.js";
@@ -22,8 +22,8 @@ const main = document.getElementById("main");
 let opened = null;
 
 /** Goes to an address of this page. */
-function go(address, { replace = false } = {}) {
-  history[replace ? "replaceState" : "pushState"](null, "", address);
+function go(address) {
+  history.pushState(null, "", address);
   openView({ moved: true });
 }
 
@@ -38,7 +38,7 @@ function viewAt(path) {
 function openView({ moved }) {
   const [view, id] = viewAt(location.pathname);
   opened?.stop();
-  trouble(null);
+  calm();
   main.replaceChildren();
   showViews(view?.path);
   if (view === null) {
@@ -132,7 +132,7 @@ try {
   live.start();
 } catch (error) {
   if (error.status !== 401) {
-    trouble(`${error.message} Load the page again in a moment.`);
+    trouble("page", `${error.message} Load the page again in a moment.`);
     tell(error.message);
     if (error.status === undefined) throw error;
   }

@@ -25,11 +25,11 @@ export function keepFresh(load, { concerns = () => true, everyMs = null, leastMs
     abort = new AbortController();
     try {
       await load(abort.signal);
-      if (!stopped) trouble(null);
+      if (!stopped) trouble(load, null);
     } catch (error) {
       if (error.name === "AbortError" || stopped) return;
       if (!(error instanceof Refused)) throw error;
-      trouble(error.message);
+      trouble(load, error.message);
     } finally {
       restMs = Math.max(leastMs, 3 * (performance.now() - began));
       lastEnd = performance.now();

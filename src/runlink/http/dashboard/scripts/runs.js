@@ -19,10 +19,10 @@ const COLUMNS = [
   ["Message", "c-message"],
 ];
 
-export function runs(main, { query, go, titled }) {
+export function runs(main, { query, titled }) {
   titled("Runs");
   const wanted = { status: query.get("status"), automation: query.get("automation"), search: query.get("search") };
-  const cursors = (query.get("cursor") ?? "").split(".").filter(Boolean); // those of the pages passed, this one's last
+  let cursors = (query.get("cursor") ?? "").split(".").filter(Boolean); // those of the pages passed, this one's last
   const strip = el("div", { class: "strip" });
   const body = el("div", null, loading());
   const seen = new Map();
@@ -31,7 +31,10 @@ export function runs(main, { query, go, titled }) {
     strip,
     toolbar(wanted, (changed) => {
       Object.assign(wanted, changed);
-      go(address(wanted, []), { replace: "search" in changed });
+      cursors = [];
+      seen.clear();
+      history["search" in changed ? "replaceState" : "pushState"](null, "", address(wanted, cursors));
+      fresh.now();
     }),
     body,
   );
@@ -75,8 +78,6 @@ function toolbar(wanted, change) {
       timer = setTimeout(() => change({ search: search.value.trim() || null }), SEARCH_MS);
     },
   });
-  if (sessionStorage.getItem("searching")) queueMicrotask(() => focusEnd(search));
-  sessionStorage.removeItem("searching");
   const automation = el("select", { id: "automation", onchange: () => change({ automation: automation.value || null }) }, option("", "All automations", wanted.automation));
   if (wanted.automation) automation.append(option(wanted.automation, wanted.automation, wanted.automation));
   get("/automations", { limit: 500 }).then(({ items }) => {
@@ -94,11 +95,6 @@ function toolbar(wanted, change) {
     { class: "tools", role: "search", onsubmit: (event) => event.preventDefault() },
     field("Search", search), field("Status", states), field("Automation", automation),
   );
-}
-
-function focusEnd(input) {
-  input.focus();
-  input.setSelectionRange(input.value.length, input.value.length);
 }
 
 function field(name, input) {

@@ -2,10 +2,19 @@
 
 import { el, show, tell } from "./dom.js";
 
-/** Says what is wrong until it is called with null. */
-export function trouble(text) {
-  const place = document.getElementById("trouble");
-  show(place, text === null ? [] : el("p", { class: "trouble" }, text));
+const troubles = new Map();
+
+/** Says what is wrong with something until it is called with null for the same. */
+export function trouble(what, text) {
+  if (text === null) troubles.delete(what);
+  else troubles.set(what, text);
+  show(document.getElementById("trouble"), [...new Set(troubles.values())].map((one) => el("p", { class: "trouble" }, one)));
+}
+
+/** Nothing is wrong any more: another view is opened. */
+export function calm() {
+  troubles.clear();
+  trouble(null, null);
 }
 
 /** A note at the foot of the page, for as long as it takes to read it. */
