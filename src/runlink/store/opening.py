@@ -22,6 +22,8 @@ from runlink.store.writer import GroupWriter, Turnstile
 
 T = TypeVar("T")
 Listener = Callable[[Sequence[Placed]], None]
+_OLDEST_SQLITE = (3, 34)
+"""The first that finds texts by their trigrams."""
 _RETRIABLE = ("40001", "40P01")  # PostgreSQL: serialization failure, deadlock
 
 
@@ -177,6 +179,10 @@ def _postgresql(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
 
 
 def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise StoreUnavailable(
+            f"SQLite {sqlite3.sqlite_version}, which this Python brings, is too old; 3.34 or newer is needed, with FTS5"
+        )
     if not url.database or url.database == ":memory:":
         raise StoreUnavailable(
             "sqlite:// needs a file (sqlite:///path): readers and the writer have connections of their own"

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -99,6 +100,32 @@ def test_what_happens_arrives_in_the_order_of_its_commits(listen, tell):
     events = listener.wait(3)
     assert words(events) == ["a", "b", "c"]
     assert [(position, name) for position, name, _ in events] == [(n, "run.started") for n in (2, 3, 4)]
+
+
+def test_commits_of_many_threads_arrive_in_their_order_and_none_is_missed(listen, tell, served):
+    """Each is handed over by the thread it is of: in any order."""
+    early = listen()
+    with ThreadPoolExecutor(8) as pool:
+        told = [pool.submit(tell, *(f"{number}-{n}" for n in range(10))) for number in range(16)]
+        late = listen()
+        for one in told:
+            one.result()
+    seen = {position: data["data"]["correlation_id"] for position, _, data in early.wait(160)}
+    assert list(seen) == list(range(1, 161))
+    assert len(set(seen.values())) == 160
+    until(lambda: late.last_id == "160")
+    assert [position for position, _, _ in late.events] == list(range(161 - len(late.events), 161))
+
+
+def test_a_large_commit_is_read_and_not_handed_over(listen, store, t0):
+    listener = listen()
+    run_id = new_id()
+    events = [
+        RunStarted(occurred_at=t0, run_id=run_id, automation_id=run_id, correlation_id=str(n), attempt=1)
+        for n in range(stream.HANDED + 1)
+    ]
+    store.write(lambda uow: uow.ledger.insert_events(events, t0, "test"), actor="test")
+    assert words(listener.wait(len(events))) == [str(n) for n in range(len(events))]
 
 
 def test_a_client_that_comes_back_has_missed_nothing(listen, tell):
