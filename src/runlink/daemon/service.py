@@ -27,7 +27,7 @@ from runlink.daemon.workers import Workers
 from runlink.hosting.guard import Budget
 from runlink.store import SqlStore, outage
 from runlink.store.feed_health import FeedHealthRow
-from runlink.store.outbox import Placed
+from runlink.store.event_log import Committed
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ class Daemon:
             if feed.watches
         }
 
-    def _relay_now(self, _events: Sequence[Placed]) -> None:
+    def _relay_now(self, _committed: Committed) -> None:
         """Something happened: it is delivered at once, where anybody wants it."""
         if not self._chores.deliveries():
             return

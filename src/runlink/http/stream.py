@@ -32,8 +32,7 @@ from runlink.http.operations import Answer, Call, Operation, Parameter
 from runlink.http.problems import Problem, problem_of
 from runlink.http.service import Service
 from runlink.store import SqlUnitOfWork
-from runlink.store.event_log import Announcer, LoggedEvent
-from runlink.store.outbox import Placed
+from runlink.store.event_log import Announcer, Committed, LoggedEvent
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +42,6 @@ PAGE: Final = 500
 HEARTBEAT_S: Final = 15.0
 LOOK_S: Final = 1.0
 """How often the outbox is looked at without a commit of this process: others write, too."""
-HANDED: Final = 100
-"""How many events of one commit are handed over; more are read, so that who committed them goes on."""
 SEND_S: Final = 20.0
 """How long a client may take to accept what is sent to it."""
 MAX_BEHIND: Final = 20_000
@@ -132,7 +129,7 @@ class Hub:
         """Follows the outbox within the block."""
         loop = asyncio.get_running_loop()
         self._last = await self._bounds_or_zero()
-        forget = self._service.store.listen(partial(self._committed, loop))
+        forget = self._service.store.listen(partial(self._committed, loop), heard=lambda: self.clients > 0)
         following = asyncio.create_task(self._follow())
         try:
             yield
@@ -178,12 +175,12 @@ class Hub:
                     await asyncio.wait_for(self._wake.wait(), LOOK_S)
                 self._wake.clear()
 
-    def _committed(self, loop: asyncio.AbstractEventLoop, events: Sequence[Placed]) -> None:
+    def _committed(self, loop: asyncio.AbstractEventLoop, committed: Committed) -> None:
         """On the thread that committed: what it told is made ready here, so that nobody reads it first."""
         page: list[Event] = []
-        if self.clients and len(events) <= HANDED:
+        if committed.about is not None:
             try:
-                page = [as_sent(event) for event in self._announcer.events(events)]
+                page = [as_sent(event) for event in self._announcer.events(committed.events, committed.about)]
             except Exception as error:  # noqa: BLE001 - the store is gone since the commit: the reader tells of it
                 log.debug("events are left to the reader: %s", error)
         with suppress(RuntimeError):  # the loop is closed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import lru_cache
@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
+from runlink.domain import DomainEvent
 from runlink.domain.events import RunEvent
 from runlink.store import tables
 from runlink.store.outbox import Placed
@@ -63,6 +64,12 @@ class EventLog:
         told = [(row.position, row.type, row.occurred_at, row.data) for row in rows]
         return _with_runs(told, subjects, runs_of, names)
 
+    def about(self, events: Iterable[DomainEvent]) -> About:
+        """What these events concern. A Run's own events tell their automation."""
+        subjects = [_subject(event) for event in events if not isinstance(event, RunEvent)]
+        runs_of = self.runs_of({one.instance_id for one in subjects if one.run_id is None})
+        return About(runs_of, self.automations_of({one.run_id for one in subjects}))
+
     def runs_of(self, instance_ids: Set[UUID | None]) -> dict[UUID, dict[UUID, str]]:
         """The Runs these instances count for, each with the name of its automation."""
         found: dict[UUID, dict[UUID, str]] = {}
@@ -106,37 +113,42 @@ def _automations_of(dialect: sa.Dialect) -> Prepared:
     return Prepared(query.where(among(dialect, _RUN.c.id)), dialect)
 
 
+class About(NamedTuple):
+    """What events concern that they do not tell: the Runs of instances, and the automations of Runs."""
+
+    runs_of: Mapping[UUID, Mapping[UUID, str]]
+    names: Mapping[UUID, str]
+
+
+class Committed(NamedTuple):
+    """What one transaction told. `about` was looked up in it; None where nobody wanted it, or there is too much."""
+
+    events: Sequence[Placed]
+    about: About | None
+
+
 class Announcer:
     """Events that were committed a moment ago, as `EventLog.after` gives them, without reading them. The names of
     automations are remembered: they do not change. May be called from any thread.
 
-    reading   opens a unit of work that reads, for what neither an event tells nor is remembered
+    reading   opens a unit of work that reads, for an automation whose name is not remembered
     """
 
     def __init__(self, reading: Callable[[], AbstractContextManager[SqlUnitOfWork]]) -> None:
         self._reading = reading
         self._names: dict[UUID, str] = {}
 
-    def events(self, placed: Sequence[Placed]) -> list[LoggedEvent]:
+    def events(self, placed: Sequence[Placed], about: About) -> list[LoggedEvent]:
         """The events of one commit."""
-        subjects = [
-            Subject(getattr(one.event, "run_id", None), getattr(one.event, "orchestration_instance_id", None))
-            for one in placed
-        ]
+        subjects = [_subject(one.event) for one in placed]
         owners = {one.event.run_id: one.event.automation_id for one in placed if isinstance(one.event, RunEvent)}
         unknown = {owner for owner in owners.values() if owner not in self._names}
-        instances = {one.instance_id for one in subjects if one.run_id is None and one.instance_id is not None}
-        others = {one.run_id for one in subjects if one.run_id is not None} - owners.keys()
-        runs_of: Mapping[UUID, Mapping[UUID, str]] = {}
-        names: dict[UUID, str] = {}
-        if unknown or instances or others:
+        if unknown:
             with self._reading() as uow:
                 self._names |= uow.event_log.automation_names(unknown)
-                runs_of = uow.event_log.runs_of(instances)
-                names = uow.event_log.automations_of(others)
-        names |= {run_id: self._names[owner] for run_id, owner in owners.items() if owner in self._names}
+        names = {run_id: self._names[owner] for run_id, owner in owners.items() if owner in self._names}
         told = [(one.position, one.event.type, one.event.occurred_at, msgspec.Raw(one.data)) for one in placed]
-        return _with_runs(told, subjects, runs_of, names)
+        return _with_runs(told, subjects, about.runs_of, {**about.names, **names})
 
 
 class Subject(NamedTuple):
@@ -144,6 +156,10 @@ class Subject(NamedTuple):
 
     run_id: UUID | None
     instance_id: UUID | None
+
+
+def _subject(event: DomainEvent) -> Subject:
+    return Subject(getattr(event, "run_id", None), getattr(event, "orchestration_instance_id", None))
 
 
 def _with_runs(

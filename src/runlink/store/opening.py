@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,13 +15,13 @@ import sqlalchemy as sa
 
 from runlink.store.daemon_lock import daemon_lock
 from runlink.store.errors import StoreUnavailable
-from runlink.store.outbox import Placed
+from runlink.store.event_log import Committed
 from runlink.store.schema import check, upgrade
 from runlink.store.unit_of_work import SqlUnitOfWork
 from runlink.store.writer import GroupWriter, Turnstile
 
 T = TypeVar("T")
-Listener = Callable[[Sequence[Placed]], None]
+Listener = Callable[[Committed], None]
 _OLDEST_SQLITE = (3, 34)
 """The first that finds texts by their trigrams."""
 _RETRIABLE = ("40001", "40P01")  # PostgreSQL: serialization failure, deadlock
@@ -36,7 +36,7 @@ class SqlStore:
         self._reading = reading
         self._turnstile = Turnstile() if url.get_backend_name() == "sqlite" else None
         self._writer = GroupWriter(writing, self._turnstile) if self._turnstile else None
-        self._listeners: tuple[Listener, ...] = ()
+        self._listeners: tuple[tuple[Listener, Callable[[], bool]], ...] = ()
 
     @contextmanager
     def unit_of_work(self, actor: str = "system") -> Iterator[SqlUnitOfWork]:
@@ -48,13 +48,13 @@ class SqlStore:
             with self.writing.begin() as connection:
                 uow = SqlUnitOfWork(connection, actor)
                 yield uow
-                events = uow.finish()
+                committed = uow.finish(heard=self._is_heard())
         else:
             with self._turnstile.turn(urgent=True), self.writing.begin() as connection:
                 uow = SqlUnitOfWork(connection, actor)
                 yield uow
-                events = uow.finish()
-        self._tell(events)
+                committed = uow.finish(heard=self._is_heard())
+        self._tell(committed)
 
     def write(self, work: Callable[[SqlUnitOfWork], T], *, actor: str, urgent: bool = False) -> T:
         """Runs `work` in a transaction and gives its result once that is committed.
@@ -63,44 +63,48 @@ class SqlStore:
         is run again. `work` may therefore run more than once, and must do nothing but write to the unit of work.
         """
 
-        def whole(connection: sa.Connection) -> tuple[T, Sequence[Placed]]:
+        def whole(connection: sa.Connection) -> tuple[T, Committed]:
             uow = SqlUnitOfWork(connection, actor)
-            return work(uow), uow.finish()
+            return work(uow), uow.finish(heard=self._is_heard())
 
         if self._writer is not None:
-            written: tuple[T, Sequence[Placed]] = self._writer.run(whole, urgent=urgent)
+            written: tuple[T, Committed] = self._writer.run(whole, urgent=urgent)
             self._tell(written[1])
             return written[0]
         for attempt in range(5):
             try:
                 with self.writing.begin() as connection:
-                    result, events = whole(connection)
+                    result, committed = whole(connection)
             except sa.exc.OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) not in _RETRIABLE or attempt == 4:
                     raise
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - spreading, not secrecy
             else:
-                self._tell(events)
+                self._tell(committed)
                 return result
         raise AssertionError("unreachable")
 
-    def listen(self, callback: Listener) -> Callable[[], None]:
+    def listen(self, callback: Listener, heard: Callable[[], bool] = lambda: False) -> Callable[[], None]:
         """Calls back after each commit of this process that tells of something, with its events, on the thread that
         asked for it: be quick, and raise nothing. Commits of two threads may be told in either order.
 
+        heard   whether what the events are about is wanted now, too: it is looked up before the commit
         Returns what ends it.
         """
-        self._listeners = (*self._listeners, callback)
+        self._listeners = (*self._listeners, (callback, heard))
 
         def forget() -> None:
-            self._listeners = tuple(one for one in self._listeners if one is not callback)
+            self._listeners = tuple(one for one in self._listeners if one[0] is not callback)
 
         return forget
 
-    def _tell(self, events: Sequence[Placed]) -> None:
-        if events:
-            for callback in self._listeners:
-                callback(events)
+    def _is_heard(self) -> bool:
+        return any(heard() for _, heard in self._listeners)
+
+    def _tell(self, committed: Committed) -> None:
+        if committed.events:
+            for callback, _ in self._listeners:
+                callback(committed)
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:

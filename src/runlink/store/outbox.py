@@ -44,6 +44,11 @@ class NewEvents:
         """Events to the outbox; `actor` is who wrote what they tell of."""
         self._waiting += [(event, recorded_at, actor) for event in events]
 
+    @property
+    def waiting(self) -> list[DomainEvent]:
+        """What is to be written."""
+        return [event for event, _, _ in self._waiting]
+
     def write(self) -> Sequence[Placed]:
         """Writes them down at the next positions. The commit must follow at once: nobody else tells of anything before
         it."""

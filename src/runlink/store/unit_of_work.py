@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -23,16 +22,18 @@ from runlink.domain import (
 from runlink.store import mapping
 from runlink.store.access import Access, Audit, IdempotencyKeys
 from runlink.store.deliveries import Deliveries
-from runlink.store.event_log import EventLog
+from runlink.store.event_log import Committed, EventLog
 from runlink.store.feed_health import FeedHealth
 from runlink.store.ledger import SqlLedger
 from runlink.store.listings import Listings
-from runlink.store.outbox import NewEvents, Outbox, Placed
+from runlink.store.outbox import NewEvents, Outbox
 from runlink.store.reports import Reports
 from runlink.store.repositories import EntityRepository, HistoryRepository
 from runlink.store.subscriptions import Subscriptions
 
 E = TypeVar("E", bound=DomainEntity)
+TOLD_AT_ONCE: Final = 100
+"""Of how many events of one transaction is told what they are about: whoever wants to know of more reads them."""
 
 
 class SqlUnitOfWork:
@@ -43,9 +44,14 @@ class SqlUnitOfWork:
         self.actor = actor[:200]
         self._events = NewEvents(connection)
 
-    def finish(self) -> Sequence[Placed]:
-        """Writes down what waits for the end of the transaction, and gives its events. Commit at once after it."""
-        return self._events.write()
+    def finish(self, *, heard: bool) -> Committed:
+        """Writes down what waits for the end of the transaction, and gives its events. Commit at once after it.
+
+        heard   whether somebody wants to know what they are about
+        """
+        events = self._events.waiting
+        about = self.event_log.about(events) if heard and len(events) <= TOLD_AT_ONCE else None
+        return Committed(self._events.write(), about)
 
     @cached_property
     def automations(self) -> EntityRepository[Automation]:

@@ -17,6 +17,7 @@ from runlink.application.runs import create_run, link
 from runlink.domain import Run, RunStarted, new_id
 from runlink.http import stream
 from runlink.store.outbox import NewEvents
+from runlink.store.unit_of_work import TOLD_AT_ONCE
 
 STREAM = "/api/v1/stream"
 
@@ -122,7 +123,7 @@ def test_a_large_commit_is_read_and_not_handed_over(listen, store, t0):
     run_id = new_id()
     events = [
         RunStarted(occurred_at=t0, run_id=run_id, automation_id=run_id, correlation_id=str(n), attempt=1)
-        for n in range(stream.HANDED + 1)
+        for n in range(TOLD_AT_ONCE + 1)
     ]
     store.write(lambda uow: uow.ledger.insert_events(events, t0, "test"), actor="test")
     assert words(listener.wait(len(events))) == [str(n) for n in range(len(events))]

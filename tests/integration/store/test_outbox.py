@@ -127,7 +127,9 @@ def test_whoever_listens_is_told_what_was_committed_and_where(store, tell, start
     store.write(lambda _uow: None, actor="test")
     forget()
     tell("c")
-    assert [[(one.position, one.event.correlation_id) for one in events] for events in heard] == [[(1, "a"), (2, "b")]]
+    [committed] = heard
+    assert [(one.position, one.event.correlation_id) for one in committed.events] == [(1, "a"), (2, "b")]
+    assert committed.about is None, "nobody asked"
 
 
 def test_the_events_of_a_run_stand_in_the_order_they_happened(store):
@@ -184,7 +186,7 @@ def test_a_relay_that_dies_after_handing_on_hands_on_again(store, tell, t0):
 def test_what_was_just_committed_is_told_as_it_will_be_read(store, stored):
     """The stream's clients get the one or the other."""
     heard = []
-    store.listen(heard.extend)
+    store.listen(heard.append, heard=lambda: True)
     with store.unit_of_work() as uow:
         for kind in ("runs", "orchestration_instances", "item_executions", "run_orchestrations"):
             entity = getattr(uow, kind).get(getattr(stored, kind).id)
@@ -195,7 +197,8 @@ def test_what_was_just_committed_is_told_as_it_will_be_read(store, stored):
             if kind == "item_executions":
                 entity.fail("broken")
             getattr(uow, kind).update(entity)
-    told = Announcer(store.reading).events(heard)
+    [committed] = heard
+    told = Announcer(store.reading).events(*committed)
     with store.reading() as uow:
         read = uow.event_log.after(0, 100)
     told = [one._replace(data=json.loads(bytes(one.data))) for one in told]
