@@ -7,7 +7,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -26,8 +26,8 @@ from runlink.daemon.watch import WatchFeed
 from runlink.daemon.workers import Workers
 from runlink.hosting.guard import Budget
 from runlink.store import SqlStore, outage
-from runlink.store.feed_health import FeedHealthRow
 from runlink.store.event_log import Committed
+from runlink.store.feed_health import FeedHealthRow
 
 log = logging.getLogger(__name__)
 
