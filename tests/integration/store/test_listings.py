@@ -169,9 +169,11 @@ def many(store):
 
 
 def scans(plan):
-    """Steps that pass over a whole table that may be large. FTS5 names what it looks up a scan, too."""
+    """Steps that pass over a whole table that may be large (there are no links). FTS5 calls a look-up a scan, too."""
     return [
-        one for one in plan if re.search(r"SCAN (?!automations|engines|\w+ VIRTUAL)|Seq Scan on (?!auto|engines)", one)
+        one
+        for one in plan
+        if re.search(r"SCAN (?!automations|engines|\w+ VIRTUAL)|Seq Scan on (?!auto|engines|run_orch)", one)
     ]
 
 
