@@ -15,6 +15,15 @@ import psycopg
 from runlink.store import SqlStore, open_store
 
 Prepare = Callable[[SqlStore], None]
+_TEXTS = (("runs", "run_texts"), ("orchestration_instances", "instance_texts"))
+
+
+def forget_search(connection: Any, kind: str) -> None:
+    """Takes the index of texts off a database: a baseline that has no search does not pay for it."""
+    for table, texts in _TEXTS:
+        for event in ("added", "changed"):
+            connection.execute(f"DROP TRIGGER {texts}_{event}" + (f" ON {table}" if kind == "postgresql" else ""))
+    connection.commit()
 
 
 def durable(connection: Any) -> None:

@@ -1,9 +1,10 @@
 """(g) A change is committed: how long until a client of the live stream has its event.
 
-Product: a Run is moved through the store; the event is read from the outbox and sent by the server over loopback.
-Baseline: the same server (uvicorn, the same guard, a stream of the same form), told of such a commit in memory, which
-asks no store and sends the same bytes: a bare notifier. Both commit the same change first, each to a store of its own;
-what is measured begins after it. They take turns, change by change.
+Product: a Run (`stream_*`), or an instance that counts for a Run (`stream_instances_*`), is moved through the store;
+its event is sent by the server over loopback. Baseline: the same server (uvicorn, the same guard, a stream of the same
+form), told of such a commit in memory, which asks no store and sends the same bytes: a bare notifier. Both commit the
+same change first, each to a store of its own; the clock starts where the commit is done, before anybody is told. They
+take turns, change by change.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -23,27 +24,27 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from benchmarks.databases import postgresql, sqlite
+from benchmarks.databases import Postgresql, Sqlite, postgresql, sqlite
 from benchmarks.measure import Figure, progress
 from runlink.application.rules import Rules
 from runlink.application.settings import ServerSettings, Settings
 from runlink.daemon import Daemon
 from runlink.daemon.relay import Relay
-from runlink.domain import Automation, Run
+from runlink.domain import Automation, Engine, OrchestrationInstance, Run, RunOrchestration
 from runlink.http import HttpServer, Service, create_app
 from runlink.http.guard import Guard
-from runlink.http.stream import encoded
 from runlink.store import SqlStore, open_store
 
 CHANGES = 400
 GOAL = "at least 0.5 of a bare notifier"
+Entity = Run | OrchestrationInstance
 
 
 class Client:
     """Follows a stream on a thread; `wait` gives when the next event was there."""
 
     def __init__(self, url: str) -> None:
-        self._arrived: list[float] = []
+        self._arrived: list[tuple[float, bytes]] = []
         self._condition = threading.Condition()
         self._client = httpx.Client(trust_env=False, timeout=60)
         self._ready = threading.Event()
@@ -56,14 +57,18 @@ class Client:
                 at = time.perf_counter()
                 self._ready.set()
                 with self._condition:
-                    self._arrived.extend([at] * data.count(b"\ndata: "))
+                    self._arrived.extend([(at, data)] * data.count(b"\ndata: "))
                     self._condition.notify()
 
     def wait(self, number: int) -> float:
         """When the event of this number had arrived."""
         with self._condition:
             assert self._condition.wait_for(lambda: len(self._arrived) > number, 20)
-            return self._arrived[number]
+            return self._arrived[number][0]
+
+    def text(self, number: int) -> bytes:
+        """What arrived then."""
+        return self._arrived[number][1]
 
 
 class Notifier:
@@ -116,6 +121,7 @@ def _following(store: SqlStore) -> Iterator[tuple[Client, Client, Notifier]]:
 def _prepare(store: SqlStore) -> None:
     with store.unit_of_work() as uow:
         uow.automations.add(Automation(name="nightly"))
+        uow.engines.add(Engine(name="ci", type="x"))
 
 
 def _runs(store: SqlStore) -> list[Run]:
@@ -127,26 +133,53 @@ def _runs(store: SqlStore) -> list[Run]:
     return runs
 
 
-def _started(store: SqlStore, run: Run) -> float:
-    """Commits a change; when that was done."""
-    run.start()
-    store.write(lambda uow: uow.runs.update(run), actor="bench", urgent=True)
-    return time.perf_counter()
+def _instances(store: SqlStore) -> list[OrchestrationInstance]:
+    with store.unit_of_work() as uow:
+        engine, automation = uow.engines.list()[0], uow.automations.list()[0]
+        found = [OrchestrationInstance(engine_id=engine.id, external_id=str(n)) for n in range(CHANGES)]
+        for instance in found:
+            run = Run(automation_id=automation.id)
+            uow.runs.add(run)
+            uow.orchestration_instances.add(instance)
+            uow.run_orchestrations.add(RunOrchestration(run_id=run.id, orchestration_instance_id=instance.id))
+    return found
 
 
-def _measured(store: SqlStore, other: SqlStore) -> tuple[list[float], list[float]]:
+class Changes:
+    """Commits changes to one store, and knows when each commit was done."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store = store
+        self._committed_at = 0.0
+        store.listen(self._committed)
+
+    def _committed(self, _events: object) -> None:
+        self._committed_at = time.perf_counter()
+
+    def start(self, entity: Entity) -> float:
+        """Commits a change; when that was done."""
+        entity.start(datetime.now(UTC))
+        name = "runs" if isinstance(entity, Run) else "orchestration_instances"
+        self._store.write(lambda uow: getattr(uow, name).update(entity), actor="bench", urgent=True)
+        return self._committed_at
+
+
+def _measured(
+    store: SqlStore, other: SqlStore, make: Callable[[SqlStore], Sequence[Entity]]
+) -> tuple[list[float], list[float]]:
     """Seconds from commit to event, of the product on one store and of the notifier on another of the same kind."""
-    ours, theirs = _runs(store), _runs(other)
-    text = encoded("run.started", {"position": 1, "run_id": ours[0].id, "automation_id": ours[0].automation_id}, 1)
+    ours, theirs = make(store), make(other)
     told: list[float] = []
     bare: list[float] = []
+    mine, baselines = Changes(store), Changes(other)  # before the server listens: its clock starts first
     with _following(store) as (product, baseline, notifier):
         for number in range(CHANGES):
-            committed = _started(store, ours[number])
-            told.append(max(0.0, product.wait(number) - committed))
-            committed = _started(other, theirs[number])
+            committed = mine.start(ours[number])
+            told.append(product.wait(number) - committed)
+            text = product.text(number)
+            committed = baselines.start(theirs[number])
             notifier.tell(text)
-            bare.append(max(0.0, baseline.wait(number) - committed))
+            bare.append(baseline.wait(number) - committed)
     return told, bare
 
 
@@ -154,16 +187,21 @@ def run() -> Iterator[Figure]:
     """The median latency on both databases."""
     for kind in (sqlite, postgresql):
         with kind(_prepare) as database:
-            progress(f"stream on {database.name}")
-            urls = [database.fresh(), database.fresh()]
-            stores = [open_store(url) for url in urls]
-            durability = database.durability(urls[0])
-            told, bare = _measured(*stores)
-            for store in stores:
-                store.close()
-            ours, other = statistics.median(told) * 1000, statistics.median(bare) * 1000
-            more = {"p99": _p99(told), "baseline_p99": _p99(bare), "changes": CHANGES, "durability": durability}
-            yield Figure(f"stream_{database.name}", ours, "ms from commit to event", other, other / ours, GOAL, more)
+            for name, make in (("stream", _runs), ("stream_instances", _instances)):
+                progress(f"{name} on {database.name}")
+                yield _figure(f"{name}_{database.name}", database, make)
+
+
+def _figure(name: str, database: Sqlite | Postgresql, make: Callable[[SqlStore], Sequence[Entity]]) -> Figure:
+    urls = [database.fresh(), database.fresh()]
+    stores = [open_store(url) for url in urls]
+    durability = database.durability(urls[0])
+    told, bare = _measured(*stores, make)
+    for store in stores:
+        store.close()
+    ours, other = statistics.median(told) * 1000, statistics.median(bare) * 1000
+    more = {"p99": _p99(told), "baseline_p99": _p99(bare), "changes": CHANGES, "durability": durability}
+    return Figure(name, ours, "ms from commit to event", other, other / ours, GOAL, more)
 
 
 def _p99(values: list[float]) -> float:

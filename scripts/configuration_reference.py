@@ -42,6 +42,7 @@ def reference() -> str:
     parts += _section("[[subscriptions]]", schema["$defs"]["subscription"])
     parts += _section("[retention]", sections["retention"])
     parts += _section("[server]", sections["server"])
+    parts += _section("[tracing]", sections["tracing"])
     parts += _section("[plugins]", sections["plugins"])
     return "\n".join(parts).rstrip() + "\n"
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runlink import config
+from runlink.application import tracing
 from runlink.application.plan import Pace
 from runlink.application.problems import suggestion
 from runlink.application.registry import Registered, register, registering
@@ -70,6 +71,23 @@ def collect_less_often() -> None:
 def load_settings(path: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
     """The configuration; raises ConfigError with every problem."""
     return config.load(path, os.environ if environ is None else environ)
+
+
+@contextmanager
+def tracing_of(settings: Settings) -> Iterator[None]:
+    """Spans go where `[tracing]` says, within the block; nothing is loaded without. Raises ConfigError."""
+    if settings.tracing is None:
+        yield
+        return
+    try:
+        from runlink.telemetry import exporting
+    except ImportError as error:
+        raise ConfigError(
+            [f"tracing: OpenTelemetry is not installed; install runlink[otel] ({error})"],
+            str(settings.path or "the configuration"),
+        ) from error
+    with exporting(settings.tracing) as tracer, tracing.traced_by(tracer):
+        yield
 
 
 def load_plugins(settings: Settings | None = None, disabled: tuple[str, ...] = ()) -> PluginHost:
@@ -314,6 +332,7 @@ class Runlink:
             rules=lambda: daemon.rules,
             feeds=daemon.health_rows,
             budgets=daemon.budgets,
+            answers=daemon.answers,
             plugins=self.plugin_rows,
             tallies=daemon.tallies,
             arrivals=hooks.arrivals.collect,

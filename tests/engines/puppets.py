@@ -187,7 +187,6 @@ class World:
             return uow.ledger.cursors(self.feeds[engine].engine.id, "poll")
 
     def events(self) -> list[dict[str, Any]]:
-        self.store.write(lambda uow: uow.outbox.place(), actor="test")
         with self.store.reading() as uow:
             return uow.outbox.after(0, 10_000)
 

@@ -302,6 +302,15 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tracing:
+    """The `[tracing]` table: where spans are sent, and of how many traces (0 to 1)."""
+
+    endpoint: str
+    service: str = "runlink"
+    sample_ratio: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration, settled.
 
@@ -317,6 +326,7 @@ class Settings:
     items: tuple[ItemRule, ...] = ()
     retention: Retention = field(default_factory=Retention)
     server: ServerSettings = field(default_factory=ServerSettings)
+    tracing: Tracing | None = None
     disabled_plugins: frozenset[str] = frozenset()
     path: Path | None = None
 

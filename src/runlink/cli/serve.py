@@ -47,7 +47,7 @@ def serve(
     again."""
     logs.configure(log_level, log_format)
     arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
-    with _signals_to(arrived, signal.SIGHUP), session.whole(context) as runlink, runlink.lease() as fence:
+    with _signals_to(arrived, signal.SIGHUP), _running(context) as (runlink, fence):
         registered = runlink.register()
         for change in registered.changes:
             output.say(change)
@@ -61,6 +61,14 @@ def serve(
         finally:
             _end(server)
     output.say("stopped")
+
+
+@contextmanager
+def _running(context: typer.Context) -> Iterator[tuple[Runlink, int]]:
+    from runlink.bootstrap import tracing_of
+
+    with session.whole(context) as runlink, tracing_of(runlink.settings), runlink.lease() as fence:
+        yield runlink, fence
 
 
 def _say_engines(runlink: Runlink) -> None:

@@ -76,16 +76,20 @@ class _Tally:
 
 def _pass(context: typer.Context, only: str | None, since: datetime | None, form: Output) -> None:
     from runlink.application.runs import end_quiet_runs
+    from runlink.bootstrap import tracing_of
 
     with session.whole(context) as runlink:
         chosen = [engine.name for engine in chosen_engines(runlink.settings, only)]
         if not chosen:
             output.say("no engine is configured; see [engines.NAME] in the configuration")
-        with runlink.lease() as fence:
+        with tracing_of(runlink.settings), runlink.lease() as fence:
             registered = runlink.register()
             for change in registered.changes:
                 output.say(change)
             tally = _Tally()
+            relay, dispatch = runlink.relay(fence), runlink.dispatch(fence)
+            relay.enrol()  # before anything happens
+            dispatch.enrol()
             every = runlink.feeds(registered, fence, progress=tally.note, backfill_since=since)
             rows = _read(runlink, {name: every[name] for name in chosen}, tally, keep_health=since is None)
 
@@ -94,8 +98,6 @@ def _pass(context: typer.Context, only: str | None, since: datetime | None, form
 
             while runlink.store.write(end_quiet, actor=session.actor()) == _QUIET_AT_ONCE:
                 pass
-            relay, dispatch = runlink.relay(fence), runlink.dispatch(fence)
-            dispatch.enrol()
             relay.run()
             dispatch.run()
     _show(rows, form)

@@ -22,6 +22,7 @@ def diff(old: Settings, new: Settings) -> list[str]:
         *_subscriptions(old.subscriptions, new.subscriptions),
         *_fields("retention", old.retention, new.retention),
         *_server(old, new),
+        *_tracing(old, new),
         *_plugins(old, new),
     ]
 
@@ -83,6 +84,14 @@ def _automations(old: Mapping[str, Policy], new: Mapping[str, Policy]) -> Iterat
 
 def _server(old: Settings, new: Settings) -> Iterator[str]:
     yield from (f"{line} (needs a restart)" for line in _fields("server", old.server, new.server))
+
+
+def _tracing(old: Settings, new: Settings) -> Iterator[str]:
+    if old.tracing is None or new.tracing is None:
+        if old.tracing is not new.tracing:
+            yield f"tracing: {'removed' if new.tracing is None else 'added'} (needs a restart)"
+        return
+    yield from (f"{line} (needs a restart)" for line in _fields("tracing", old.tracing, new.tracing))
 
 
 def _subscriptions(old: tuple[Subscription, ...], new: tuple[Subscription, ...]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runlink.application.problems import problems, toml_path
-from runlink.application.settings import ItemRule, Retention, Settings
+from runlink.application.settings import ItemRule, Retention, Settings, Tracing
 from runlink.config import overrides
 from runlink.config.automations import automation_problems, policy
 from runlink.config.engines import (
@@ -147,6 +147,7 @@ def _settings(document: Mapping[str, Any], path: Path) -> Settings:
         items=tuple(item_rule(index, t) for index, t in enumerate(document.get("items", ()))),
         retention=Retention(**{k: float(v) for k, v in _table(document, "retention").items()}),
         server=server_settings(_table(document, "server"), folder),
+        tracing=Tracing(**document["tracing"]) if "tracing" in document else None,
         disabled_plugins=frozenset(n.lower() for n in _table(document, "plugins").get("disabled", ())),
         path=path,
     )

@@ -84,10 +84,13 @@ class Chores:
         self._relay.stop()
         self.dispatch.stop()
 
+    def enrol(self) -> None:
+        """Gives whoever is new its place among the events. Comes before any feed's turn."""
+        self._relay.enrol()
+        self.dispatch.enrol()
+
     def relay(self) -> None:
-        """Puts new events in order."""
-        self.dispatch.enrol()  # before new positions are given, so that a new subscription misses nothing
-        self._relay.place()
+        """Takes what is new to where it waits for each subscription; the deliveries follow."""
         self.dispatch.place()
 
     def quiet(self) -> None:
@@ -113,7 +116,7 @@ class Chores:
 
     def pruning(self) -> None:
         """Removes what is older than its time, in short transactions."""
-        while any(self._write(lambda uow: prune(uow, self.retention, self._now()))):
+        while not self._write(lambda uow: prune(uow, self.retention, self._now())).is_done:
             pass
 
     def _write(self, work: Callable[[SqlUnitOfWork], T]) -> T:

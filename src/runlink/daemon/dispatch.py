@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from runlink.application import tracing
 from runlink.application.settings import Subscription
 from runlink.daemon.errors import words
 from runlink.daemon.relay import ACTOR, NOTE_S
@@ -65,7 +66,7 @@ class Dispatch:
         return tuple(one.name for one in self.subscriptions)
 
     def run(self) -> int:
-        """One pass; returns how many events were sent. `place` comes before the relay gives new positions."""
+        """One pass; returns how many events were sent. What is new is copied first."""
         self.place()
         return sum(self.deliver(name) for name in self.names)
 
@@ -196,10 +197,14 @@ class _Sender:
             "webhook-signature": standard_signature(self._secrets, message_id, sent_at, body),
         }
         try:
-            with self._client.stream(
-                "POST", settings.url, content=body, headers=headers, timeout=settings.timeout_s
-            ) as answer:
+            with (
+                tracing.span("deliver", {"runlink.subscription": settings.name}, kind="client") as span,
+                self._client.stream(
+                    "POST", settings.url, content=body, headers=headers | tracing.headers(), timeout=settings.timeout_s
+                ) as answer,
+            ):
                 status = answer.status_code
+                span.set("http.response.status_code", status)
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:  # RuntimeError: the client was closed
             return self._redactor.redact(f"no answer: {words(error)}"), False
         if 200 <= status < 300:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from runlink.application import tracing
 from runlink.application.errors import FenceLost
 from runlink.application.ingest import Outcome
 from runlink.application.ports import Store, UnitOfWork
@@ -103,6 +104,12 @@ class EngineFeed:
         hosted = self._last_hosted
         return None if hosted is None else hosted.guard.budget
 
+    @property
+    def answers(self) -> dict[str, int]:
+        """How often which status was answered to the engine's requests since the start."""
+        hosted = self._last_hosted
+        return {} if hosted is None else hosted.guard.answers
+
     # --- a turn ------------------------------------------------------------------------------------------------
 
     def run(self) -> float | None:
@@ -118,7 +125,8 @@ class EngineFeed:
         outcome: Outcome | None = None
         error: BaseException | None = None
         try:
-            outcome = self._poll(turn)
+            with tracing.span("poll", {"runlink.engine": self.engine.name, "runlink.engine_type": self.engine.type}):
+                outcome = self._poll(turn)
         except BaseException as raised:  # noqa: BLE001 - plugin code: whatever it raises ends this turn and no more
             error = raised
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from runlink.application import tracing
 from runlink.application.errors import FenceLost
 from runlink.application.ingest import Outcome
 from runlink.application.ports import DueDelivery
@@ -79,7 +80,8 @@ class ReceiveFeed:
         if due:
             hosted.guard.begin_turn(turn.deadline)
             began = time.monotonic()
-            self._take(source, turn, due)
+            with tracing.span("receive", {"runlink.engine": self.engine.name, "runlink.deliveries": len(due)}):
+                self._take(source, turn, due)
             self.health.requests = hosted.guard.requests
             self.health.last_duration_s = time.monotonic() - began
         self._measure(bool(due))

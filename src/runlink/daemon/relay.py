@@ -1,7 +1,8 @@
 """Hands the outbox's events to plugins that implement `runlink_event`: at least once, in order.
 
-The daemon comes here once a second: `place`, then `deliver` for each subscriber on a thread of its own, so that one
-that hangs keeps nobody waiting. `runlink sync` calls `run`, which does all of it in turn.
+The daemon comes here with each commit that tells of something, and once a second: `deliver` for each subscriber on a
+thread of its own, so that one that hangs keeps nobody waiting. `runlink sync` calls `run`, which does all of it in
+turn. Both call `enrol` before any feed has its first turn, so that a subscriber that is new misses nothing of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from runlink.application import tracing
 from runlink.daemon.errors import words
 from runlink.store import SqlStore, SqlUnitOfWork
 
@@ -26,7 +28,7 @@ NOTE_S = 1.0
 
 
 class Relay:
-    """The one relay of a store: gives events their positions, and each subscriber what it has not had.
+    """The one relay of a store: gives each subscriber what it has not had.
 
     fence   the daemon's fencing token; None outside a lease
     """
@@ -52,22 +54,19 @@ class Relay:
 
     def run(self) -> int:
         """One pass; returns how many events were delivered."""
-        self.place()
+        self.enrol()
         return sum(self.deliver(name) for name in self._subscribers)
 
     def stop(self) -> None:
         """Ends `deliver` before the next event."""
         self._stopping.set()
 
-    def place(self) -> None:
-        """Gives positions to the events that are new. Raises FenceLost, as all of this class."""
+    def enrol(self) -> None:
+        """Gives new subscribers their place: behind what is committed. Raises FenceLost, as all of this class."""
         with self._store.reading() as uow:
-            waiting = uow.outbox.has_unplaced()
             new = [name for name in self._subscribers if not uow.outbox.is_enrolled(name)]
-        for name in new:  # before new positions are given, so that it misses nothing
+        for name in new:
             self._write(partial(_enrol, name))
-        while waiting:
-            waiting = self._write(lambda uow: uow.outbox.place()) > 0
 
     def deliver(self, name: str) -> int:
         """Hands one subscriber what waits for it, until there is nothing, or it fails; returns how many events."""
@@ -90,7 +89,8 @@ class Relay:
         reached, until = 0, time.monotonic() + NOTE_S
         for event in events:
             try:
-                self._subscribers[name](event)
+                with tracing.span("deliver", {"runlink.subscriber": name, "runlink.event": event["type"]}):
+                    self._subscribers[name](event)
             except BaseException as problem:  # plugin code
                 if isinstance(problem, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                     raise

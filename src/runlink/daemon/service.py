@@ -26,6 +26,7 @@ from runlink.daemon.watch import WatchFeed
 from runlink.daemon.workers import Workers
 from runlink.hosting.guard import Budget
 from runlink.store import SqlStore, outage
+from runlink.store.event_log import Committed
 from runlink.store.feed_health import FeedHealthRow
 
 log = logging.getLogger(__name__)
@@ -115,6 +116,12 @@ class Daemon:
             feeds = list(self.feeds.values())
         return {feed.engine.id: feed.budget for feed in feeds}
 
+    def answers(self) -> dict[UUID, dict[str, int]]:
+        """How often which status each engine answered since the start, by its id. May be called from any thread."""
+        with self._condition:
+            feeds = list(self.feeds.values())
+        return {feed.engine.id: feed.answers for feed in feeds}
+
     # --- the loop ----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -122,6 +129,7 @@ class Daemon:
 
         Raises FenceLost when another daemon took over the store: nothing is written from then on.
         """
+        self._chores.enrol()
         with self._condition:
             for feed in self._every_feed():
                 self._schedule(0.0, feed)
@@ -166,6 +174,10 @@ class Daemon:
             waiting = {entry[2] for entry in self._due}
             for feed in feeds.values():
                 feed.rules = rules
+            if "relay" in self._running:
+                self._relay_is_due = True
+            else:
+                self._schedule_now("relay")  # a new subscription has its place from now on
             for one in self._every_feed():
                 if one in self._running:
                     self._retry.add(one)
@@ -214,8 +226,10 @@ class Daemon:
             if feed.watches
         }
 
-    def _relay_now(self) -> None:
-        """Something was committed: events are placed at once, where somebody waits for that."""
+    def _relay_now(self, _committed: Committed) -> None:
+        """Something happened: it is delivered at once, where anybody wants it."""
+        if not self._chores.deliveries():
+            return
         with self._condition:
             if self._relay_is_due or self._stopping:
                 return
@@ -224,17 +238,15 @@ class Daemon:
                 return
             if self._due and self._due[0][2] == "relay" and self._due[0][0] <= time.monotonic():
                 return
-            self._due = [entry for entry in self._due if entry[2] != "relay"]
-            heapq.heapify(self._due)
-            self._schedule(0.0, "relay")
+            self._schedule_now("relay")
 
     def _poll_now(self, feed: EngineFeed) -> None:
         with self._condition:
             if feed not in self._running and self._is_current(feed):
                 self._schedule_now(feed)
 
-    def _schedule_now(self, what: Feed) -> None:
-        self._due = [entry for entry in self._due if entry[2] is not what]
+    def _schedule_now(self, what: Work) -> None:
+        self._due = [entry for entry in self._due if entry[2] != what]
         heapq.heapify(self._due)
         self._schedule(0.0, what)
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from runlink.application import tracing
 from runlink.application.decide import Read
 from runlink.application.ingest import Outcome, PageRefused, ingest
 from runlink.application.ports import Store, UnitOfWork
@@ -218,6 +219,19 @@ def _take_one(source: Source, turn: Turn, read: Read, page: Page, forget: tuple[
 
 def _store(source: Source, turn: Turn, page: Page, read: Read) -> Outcome:
     """The page, in one transaction."""
+    told: dict[str, tracing.Value] = {
+        "runlink.engine": source.engine.name,
+        "runlink.feed": read.feed,
+        "runlink.observations": len(page.observations),
+    }
+    with tracing.span("ingest", told) as span:
+        outcome = _written(source, turn, page, read)
+        span.set("runlink.new", outcome.new)
+        span.set("runlink.changed", outcome.changed)
+    return outcome
+
+
+def _written(source: Source, turn: Turn, page: Page, read: Read) -> Outcome:
     limit = source.settings.max_metadata_bytes * 2
 
     def work(uow: UnitOfWork) -> Outcome:

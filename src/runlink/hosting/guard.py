@@ -17,9 +17,11 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from runlink.application import tracing
 from runlink.hosting.wire import Wire
 from runlink.spi import TransientError
 
@@ -98,6 +100,37 @@ class SkewMeter:
             return statistics.median(self._readings) if self._readings else None
 
 
+class Answers:
+    """How often which status was answered."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def ask(self) -> None:
+        """One more request is sent."""
+        with self._lock:
+            self._asked += 1
+
+    def answer(self, status: int) -> None:
+        """One more is answered."""
+        with self._lock:
+            self._counts[str(status)] += 1
+
+    def counts(self) -> dict[str, int]:
+        """By code; `none` are those that have had no answer."""
+        with self._lock:
+            return {"none": self._asked - self._counts.total(), **self._counts}
+
+
+def asking(method: str | None, host: str | None) -> AbstractContextManager[tracing.Span]:
+    """A span round one request to an engine: not its path, which may hold what is nobody's business."""
+    return tracing.span(
+        method or "GET", {"http.request.method": method or "GET", "server.address": host or ""}, kind="client"
+    )
+
+
 class Guard:
     """One engine's request budget, time limits, clock-skew meter, request count and redaction.
 
@@ -125,6 +158,7 @@ class Guard:
         self._clock = clock
         self._bucket = TokenBucket(max_requests_per_minute, clock)
         self._skew = SkewMeter()
+        self._answers = Answers()
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._held: Counter[socket.socket] = Counter()
@@ -140,13 +174,19 @@ class Guard:
         return deadline
 
     def carry_on(self, former: Guard) -> None:
-        """Takes over the request budget and the clock skew of the guard that this one replaces."""
-        self._bucket, self._skew = former._bucket, former._skew
+        """Takes over what is the engine's and not the adapter's of the guard that this one replaces, or stands beside:
+        the request budget, the clock skew, what was answered."""
+        self._bucket, self._skew, self._answers = former._bucket, former._skew, former._answers
 
     @property
     def budget(self) -> Budget:
         """What is left of the request budget."""
         return self._bucket.budget
+
+    @property
+    def answers(self) -> dict[str, int]:
+        """How often which status was answered, by its code; `none` are requests that have had no answer."""
+        return self._answers.counts()
 
     @property
     def closed(self) -> bool:
@@ -182,6 +222,7 @@ class Guard:
             if wait_s == 0.0:
                 with self._lock:
                     self.requests += 1
+                self._answers.ask()
                 return self._clock()
             deadline = self._deadline
             if deadline is not None and self._clock() + wait_s > deadline:
@@ -191,11 +232,12 @@ class Guard:
                 )
             self._closed.wait(wait_s)
 
-    def answered(self, date: str | None, age: str | None, started: float) -> None:
-        """Takes in the headers `Date` and `Age` of an answer to the request that started then.
+    def answered(self, status: int, date: str | None, age: str | None, started: float) -> None:
+        """Takes in the status and the headers `Date` and `Age` of an answer to the request that started then.
 
-        An answer out of a cache (`Age`) tells the time of an earlier one, so it is passed over.
+        An answer out of a cache (`Age`) tells the time of an earlier one, so that is passed over.
         """
+        self._answers.answer(status)
         if age in (None, "", "0"):
             self._skew.read(date, self._now(), self._clock() - started)
 

@@ -10,13 +10,14 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
-from runlink.hosting.guard import Guard
+from runlink.hosting.guard import Guard, asking
 from runlink.hosting.transport import ssl_context
 from runlink.hosting.urllib3_transport import guard_pools, without_query
 from runlink.hosting.wire import Received, Sent, unframed
@@ -90,8 +91,10 @@ class GuardedHTTPAdapter(HTTPAdapter):
         self, request: requests.PreparedRequest, what: str, started: float, *, stream: bool, **options: Any
     ) -> requests.Response:
         try:
-            answer = super().send(request, stream=stream, **options)
-            self._guard.answered(answer.headers.get("date"), answer.headers.get("age"), started)
+            with asking(request.method, urlsplit(str(request.url)).hostname) as span:
+                answer = super().send(request, stream=stream, **options)
+                span.set("http.response.status_code", answer.status_code)
+            self._guard.answered(answer.status_code, answer.headers.get("date"), answer.headers.get("age"), started)
             if not stream:
                 _ = answer.content  # read here, where a broken body becomes a TransientError
         except TransientError:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
-from runlink.hosting.guard import Guard
+from runlink.hosting.guard import Guard, asking
 from runlink.hosting.wire import Received, Sent, unframed
 from runlink.spi import ConfigRejected, TransientError
 
@@ -210,6 +210,12 @@ class GuardedTransport(httpx.BaseTransport):
         return Received(answer.status_code, answer.reason_phrase, unframed(answer.headers.multi_items()), body)
 
     def _ask(self, request: httpx.Request, what: str, started: float) -> httpx.Response:
+        with asking(request.method, request.url.host) as span:
+            answer = self._answer(request, what, started)
+            span.set("http.response.status_code", answer.status_code)
+            return answer
+
+    def _answer(self, request: httpx.Request, what: str, started: float) -> httpx.Response:
         try:
             answer = self._connections().handle_request(
                 httpcore.Request(
@@ -228,7 +234,7 @@ class GuardedTransport(httpx.BaseTransport):
         except _FAULTS as error:
             raise self._guard.fault(what, error) from error
         headers = httpx.Headers(answer.headers)
-        self._guard.answered(headers.get("date"), headers.get("age"), started)
+        self._guard.answered(answer.status, headers.get("date"), headers.get("age"), started)
         return httpx.Response(
             status_code=answer.status,
             headers=headers,

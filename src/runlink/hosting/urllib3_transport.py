@@ -26,7 +26,7 @@ from urllib3 import (
     ProxyManager,
 )
 
-from runlink.hosting.guard import Guard
+from runlink.hosting.guard import Guard, asking
 from runlink.hosting.transport import ssl_context
 from runlink.hosting.wire import Received, Sent, unframed
 from runlink.spi import ConfigRejected, TransientError
@@ -195,12 +195,14 @@ class _Direct(PoolManager):
 
     def _ask(self, method: str, url: str, what: str, started: float, options: dict[str, Any]) -> BaseHTTPResponse:
         try:
-            answer = super().urlopen(method, url, redirect=False, **options)
+            with asking(method, urlsplit(url).hostname) as span:
+                answer = super().urlopen(method, url, redirect=False, **options)
+                span.set("http.response.status_code", answer.status)
         except TransientError:
             raise
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             raise self.guard.fault(what, error) from error
-        self.guard.answered(answer.headers.get("date"), answer.headers.get("age"), started)
+        self.guard.answered(answer.status, answer.headers.get("date"), answer.headers.get("age"), started)
         return answer
 
 

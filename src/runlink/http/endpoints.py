@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from runlink.application import tracing
 from runlink.http.guard import Guard
 from runlink.http.identity import Principal, identify
 from runlink.http.operations import Answer, Call, Operation
@@ -75,14 +76,21 @@ class Endpoints:
     def _endpoint(self, methods: Mapping[str, Operation]) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             operation = methods["GET" if request.method == "HEAD" else request.method]
-            try:
-                return await self._answer(operation, request)
-            except ClientDisconnect:
-                return Response(status_code=400)  # nobody reads it: a page was left, or looks for something else
-            except Exception as error:  # noqa: BLE001 - the last place: told as a problem
-                return problem_of(error, about_body=operation.body is not None and "{" not in operation.path).response()
+            told = {"http.request.method": request.method, "http.route": operation.path}
+            with tracing.span(operation.name, told, kind="server", parent=request.headers) as span:
+                answer = await self._told(operation, request)
+                span.set("http.response.status_code", answer.status_code)
+            return answer
 
         return endpoint
+
+    async def _told(self, operation: Operation, request: Request) -> Response:
+        try:
+            return await self._answer(operation, request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it: a page was left, or looks for something else
+        except Exception as error:  # noqa: BLE001 - the last place: told as a problem
+            return problem_of(error, about_body=operation.body is not None and "{" not in operation.path).response()
 
     async def _answer(self, operation: Operation, request: Request) -> Response:
         principal = await self.principal(request)

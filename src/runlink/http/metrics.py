@@ -30,6 +30,7 @@ NAMES: Final = (
     "runlink_feed_failures",
     "runlink_clock_skew_seconds",
     "runlink_api_requests_total",
+    "runlink_rate_limit_remaining",
     "runlink_runs_observed_total",
     "runlink_runs",
     "runlink_outbox_events_total",
@@ -39,7 +40,8 @@ NAMES: Final = (
     "runlink_plugin_errors_total",
     "runlink_stream_clients",
 )
-_FEED: Final = ("engine", "type", "feed")
+_ENGINE: Final = ("engine", "type")
+_FEED: Final = (*_ENGINE, "feed")
 
 
 class Metrics:
@@ -88,7 +90,6 @@ class Metrics:
         stale = GaugeMetricFamily("runlink_staleness_seconds", "Since the last turn that ended well.", labels=_FEED)
         failing = GaugeMetricFamily("runlink_feed_failures", "Turns that failed since.", labels=_FEED)
         skew = GaugeMetricFamily("runlink_clock_skew_seconds", "The engine's clock before ours.", labels=_FEED)
-        asked = CounterMetricFamily("runlink_api_requests", "Requests to the engine since the start.", labels=_FEED)
         faults = CounterMetricFamily("runlink_plugin_errors", "Feeds in a fault of their plugin.", labels=["type"])
         faulty: dict[str, int] = {}
         for row, labels in rows:
@@ -97,12 +98,24 @@ class Metrics:
             _add(stale, labels, _age(row, now.timestamp()))
             failing.add_metric(labels, row.failures)
             _add(skew, labels, row.skew_s)
-            asked.add_metric(labels, row.requests)
             faulty[labels[1]] = faulty.get(labels[1], 0) + (row.failures if row.state == "faulty" else 0)
         for kind, count in faulty.items():
             faults.add_metric([kind], count)
-        yield from (up, took, stale, failing, skew, asked, faults)
+        yield from (up, took, stale, failing, skew, faults)
+        yield from self._requests(engines)
         yield _gauge("runlink_lease_held", "1 while this process runs the feeds.", float(bool(rows)))
+
+    def _requests(self, engines: dict[UUID, tuple[str, str]]) -> Iterator[Metric]:
+        asked = CounterMetricFamily(
+            "runlink_api_requests", "Requests to the engine since the start.", labels=[*_ENGINE, "code"]
+        )
+        left = GaugeMetricFamily("runlink_rate_limit_remaining", "Requests that may be made at once.", labels=_ENGINE)
+        for engine_id, answers in self._service.answers().items():
+            for code, count in sorted(answers.items()):
+                asked.add_metric([*engines.get(engine_id, ("?", "?")), code], count)
+        for engine_id, budget in self._service.budgets().items():
+            _add(left, engines.get(engine_id, ("?", "?")), None if budget is None else budget.left)
+        yield from (asked, left)
 
 
 def _age(row: FeedHealthRow, now: float) -> float | None:

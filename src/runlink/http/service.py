@@ -37,6 +37,7 @@ class Service:
     rules     the present link rules
     feeds     how the feeds of this process are doing now
     budgets   what is left of each engine's request budget, by its id
+    answers   how often which status each engine answered, by its id
     plugins   what is loaded, a row each, as `runlink plugins list` shows it
     tallies   what the feeds of this process took in since its start
     arrivals  what the hooks measured
@@ -48,6 +49,7 @@ class Service:
     rules: Callable[[], Rules] = Rules
     feeds: Callable[[], Sequence[FeedHealthRow]] = _no_feeds
     budgets: Callable[[], Mapping[UUID, Budget | None]] = dict
+    answers: Callable[[], Mapping[UUID, Mapping[str, int]]] = dict
     plugins: Callable[[], Sequence[dict[str, Any]]] = field(default=list)
     tallies: Callable[[], Sequence[Tally]] = _no_tallies
     arrivals: Callable[[], Iterable[Metric]] = _no_arrivals

@@ -1,8 +1,9 @@
 """The live stream: `GET /api/v1/stream`, server-sent events from the outbox, in the order of its commits.
 
-One reader follows the outbox for all clients and keeps the latest events, encoded once. A client is a position: it
-takes what lies behind it from there, or, when it is further back, from the store, page by page. So nothing is queued
-for anybody, and what a client costs is one buffer of its socket.
+The latest events are kept for all clients, encoded once: whoever commits in this process hands them over, and one
+reader follows the outbox for what is told elsewhere, or arrives out of order. A client is a position: it takes what
+lies behind it from there, or, when it is further back, from the store, page by page. So nothing is queued for anybody,
+and what a client costs is one buffer of its socket.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -30,7 +32,7 @@ from runlink.http.operations import Answer, Call, Operation, Parameter
 from runlink.http.problems import Problem, problem_of
 from runlink.http.service import Service
 from runlink.store import SqlUnitOfWork
-from runlink.store.event_log import LoggedEvent
+from runlink.store.event_log import Announcer, Committed, LoggedEvent
 
 log = logging.getLogger(__name__)
 
@@ -99,15 +101,16 @@ def as_sent(event: LoggedEvent) -> Event:
 
 
 class Hub:
-    """The one reader of the outbox. `run` works until it is cancelled."""
+    """The latest events. `clients` is how many follow."""
 
     def __init__(self, service: Service, threads: Threads) -> None:
         self._service = service
         self._threads = threads
+        self._announcer = Announcer(service.store.reading)
         self._events: list[Event] = []
         self._last = 0
         self._wake = asyncio.Event()
-        self._news = asyncio.Condition()
+        self._news = asyncio.Event()
         self._closing = False
         self.clients = 0
 
@@ -126,7 +129,7 @@ class Hub:
         """Follows the outbox within the block."""
         loop = asyncio.get_running_loop()
         self._last = await self._bounds_or_zero()
-        forget = self._service.store.listen(lambda: _poke(loop, self._wake))
+        forget = self._service.store.listen(partial(self._committed, loop), heard=lambda: self.clients > 0)
         following = asyncio.create_task(self._follow())
         try:
             yield
@@ -146,8 +149,7 @@ class Hub:
     async def close(self) -> None:
         """Tells every client to go."""
         self._closing = True
-        async with self._news:
-            self._news.notify_all()
+        self._tell()
 
     async def bounds(self) -> tuple[int, int]:
         """The first and last position of the outbox; 0 and 0 when it is empty."""
@@ -167,16 +169,41 @@ class Hub:
                 if not ailing:
                     log.warning("the stream cannot read the outbox: %s", error)
                 ailing, page = True, []
-            if page:
-                self._events.extend(page)
-                del self._events[:-KEPT]
-                self._last = page[-1].position
-                async with self._news:
-                    self._news.notify_all()
+            self._take(page)
             if len(page) < PAGE:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), LOOK_S)
                 self._wake.clear()
+
+    def _committed(self, loop: asyncio.AbstractEventLoop, committed: Committed) -> None:
+        """On the thread that committed: what it told is made ready here, so that nobody reads it first."""
+        page: list[Event] = []
+        if committed.about is not None:
+            try:
+                page = [as_sent(event) for event in self._announcer.events(committed.events, committed.about)]
+            except Exception as error:  # noqa: BLE001 - the store is gone since the commit: the reader tells of it
+                log.debug("events are left to the reader: %s", error)
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(self._handed, page)
+
+    def _handed(self, page: Sequence[Event]) -> None:
+        if page and page[0].position == self._last + 1:
+            self._take(page)
+        else:  # something before it has not come yet, or was told elsewhere
+            self._wake.set()
+
+    def _take(self, page: Sequence[Event]) -> None:
+        """Keeps what is new of a page and wakes whoever waits."""
+        new = [event for event in page if event.position > self._last]
+        if new:
+            self._events.extend(new)
+            del self._events[:-KEPT]
+            self._last = new[-1].position
+            self._tell()
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def read(self, position: int) -> list[Event]:
         """A page of the store behind a position."""
@@ -190,19 +217,15 @@ class Hub:
         """Up to a page of what lies behind a position; none when nothing came within HEARTBEAT_S, or at the end."""
         if position >= self._last and not self._closing:
             with suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S), self._news:
-                    await self._news.wait_for(lambda: self._last > position or self._closing)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    while self._last <= position and not self._closing:
+                        await self._news.wait()
         if position >= self._last:
             return ()
         if self._events and self._events[0].position <= position + 1:
             start = bisect_right(self._events, position, key=lambda event: event.position)
             return self._events[start : start + PAGE]
         return await self.read(position)
-
-
-def _poke(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    with suppress(RuntimeError):  # the loop is closed
-        loop.call_soon_threadsafe(event.set)
 
 
 LAST_EVENT_ID = Parameter(

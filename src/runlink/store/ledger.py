@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from runlink.domain import DomainEvent
 from runlink.store.ledger_feeds import FeedLedger
 from runlink.store.ledger_instances import InstanceLedger
 from runlink.store.ledger_items import ItemLedger
 from runlink.store.ledger_runs import RunLedger
+from runlink.store.outbox import NewEvents
 
 
 class SqlLedger(InstanceLedger, RunLedger, ItemLedger, FeedLedger):
     """The bulk side of a unit of work."""
+
+    def __init__(self, connection: sa.Connection, events: NewEvents) -> None:
+        super().__init__(connection)
+        self._events = events
+
+    def insert_events(self, events: Sequence[DomainEvent], recorded_at: datetime, actor: str) -> None:
+        """Events to the outbox, in order, at the end of the transaction."""
+        self._events.add(events, recorded_at, actor)

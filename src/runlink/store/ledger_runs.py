@@ -15,14 +15,13 @@ import sqlalchemy as sa
 from runlink.application.ports import Correlation, Kin, Linked, RunTimes, WaitingKey
 from runlink.domain import (
     BatchExecution,
-    DomainEvent,
     Engine,
     ExecutionStatus,
     ItemExecution,
     Run,
     RunOrchestration,
 )
-from runlink.store import mapping, outbox, tables
+from runlink.store import mapping, tables
 from runlink.store.bulk import Bulk
 from runlink.store.selection import chosen
 from runlink.store.tables import OPEN_STATUSES
@@ -286,10 +285,6 @@ class RunLedger:
             query = kind.select().where(mine, kind.table.c.status.in_(OPEN_STATUSES), kind.table.c.is_active)
             found.append([kind.from_row(row) for row in self._connection.execute(query.order_by(kind.table.c.id))])
         return found[0], found[1]
-
-    def insert_events(self, events: Sequence[DomainEvent], recorded_at: datetime, actor: str) -> None:
-        """Events to the outbox, in order."""
-        outbox.insert_events(self._connection, events, recorded_at, actor)
 
     def engines(self, ids: Sequence[UUID]) -> dict[UUID, Engine]:
         """Engines by id."""

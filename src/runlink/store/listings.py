@@ -1,18 +1,21 @@
-"""What the API lists and shows: every field of a row with the names of what it belongs to, newest first, paged by id.
+"""What the API lists and shows: every field of a row with the names of what it belongs to, newest first, in pages.
 
-A listing names its filters. Only `search` looks at every row until the page is full (docs/explanation/performance.md).
+A listing names its filters. Each has an index in the order of the pages (docs/explanation/performance.md); what is
+searched for is looked up in `search`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from runlink.store import tables
-from runlink.store.search import instance_search, run_search
+from runlink.store import search, tables
+from runlink.store.prepared import Prepared
+from runlink.store.search import INSTANCE_TEXTS, RUN_TEXTS, Texts
 
 _AUTOMATION = tables.automations
 _BATCH = tables.batches
@@ -26,7 +29,7 @@ _LINK = tables.run_orchestrations
 _HIDDEN = frozenset({"digest", "attempt_offset", "missing_since", "steps_state", "quiet_until", "silent_at"})
 
 Query = sa.Select[Any]
-Filter = Callable[[sa.Connection, Query, Any], Query]
+Filter = Callable[[Query, sa.BindParameter[Any]], Query]
 
 
 def _columns(table: sa.Table) -> list[sa.ColumnElement[Any]]:
@@ -34,7 +37,7 @@ def _columns(table: sa.Table) -> list[sa.ColumnElement[Any]]:
 
 
 def _is(column: sa.ColumnElement[Any]) -> Filter:
-    return lambda _connection, query, value: query.where(column == value)
+    return lambda query, value: query.where(column == value)
 
 
 def _count(table: sa.Table, mine: sa.ColumnElement[Any], theirs: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
@@ -45,14 +48,14 @@ def _count(table: sa.Table, mine: sa.ColumnElement[Any], theirs: sa.ColumnElemen
 def _named(column: sa.ColumnElement[Any], table: sa.Table) -> Filter:
     """By the name of what it belongs to: looked up first, so that the index over the id is used, in its order."""
 
-    def narrowed(_connection: sa.Connection, query: Query, name: str) -> Query:
+    def narrowed(query: Query, name: sa.BindParameter[Any]) -> Query:
         found = sa.select(table.c.id).where(table.c.name == name, table.c.is_active).limit(1)
         return query.where(column == found.scalar_subquery())
 
     return narrowed
 
 
-def _of_workflow(_connection: sa.Connection, query: Query, workflow: str) -> Query:
+def _of_workflow(query: Query, workflow: sa.BindParameter[Any]) -> Query:
     """Of whichever engine: the index begins with the engine, and there are few."""
     return query.where(_INSTANCE.c.workflow == workflow, _INSTANCE.c.engine_id.in_(sa.select(_ENGINE.c.id)))
 
@@ -60,22 +63,25 @@ def _of_workflow(_connection: sa.Connection, query: Query, workflow: str) -> Que
 _HAS_LINK = sa.exists().where(_LINK.c.orchestration_instance_id == _INSTANCE.c.id, _LINK.c.is_active)
 
 
-def _linked(_connection: sa.Connection, query: Query, wanted: bool) -> Query:
-    return query.where(_HAS_LINK if wanted else ~_HAS_LINK)
+def _linked(query: Query, wanted: sa.BindParameter[Any]) -> Query:
+    return query.where(sa.case((_HAS_LINK, sa.true()), else_=sa.false()) == wanted)
 
 
-def _of_run(_connection: sa.Connection, query: Query, run_id: UUID) -> Query:
+def _of_run(query: Query, run_id: sa.BindParameter[Any]) -> Query:
     mine = sa.select(_LINK.c.orchestration_instance_id).where(_LINK.c.run_id == run_id, _LINK.c.is_active)
     return query.where(_INSTANCE.c.id.in_(mine))
 
 
 class Listing:
-    """One kind of row. `filters` are by the names that the API gives them."""
+    """One kind of row. `filters` are by the names that the API gives them; with `texts` there is `search` beside."""
 
-    def __init__(self, table: sa.Table, query: Query, filters: Mapping[str, Filter]) -> None:
+    def __init__(
+        self, table: sa.Table, query: Query, filters: Mapping[str, Filter], texts: Texts | None = None
+    ) -> None:
         self.table = table
         self.query = query.where(table.c.is_active)
         self.filters = filters
+        self.texts = texts
 
 
 LISTINGS: Mapping[str, Listing] = {
@@ -106,8 +112,8 @@ LISTINGS: Mapping[str, Listing] = {
             "automation_id": _is(_RUN.c.automation_id),
             "status": _is(_RUN.c.status),
             "correlation_id": _is(_RUN.c.correlation_id),
-            "search": run_search,
         },
+        RUN_TEXTS,
     ),
     "batch_executions": Listing(
         _BATCH_EXECUTION,
@@ -153,8 +159,8 @@ LISTINGS: Mapping[str, Listing] = {
             "external_id": _is(_INSTANCE.c.external_id),
             "linked": _linked,
             "run_id": _of_run,
-            "search": instance_search,
         },
+        INSTANCE_TEXTS,
     ),
     "links": Listing(
         _LINK,
@@ -162,6 +168,26 @@ LISTINGS: Mapping[str, Listing] = {
         {"run_id": _is(_LINK.c.run_id), "instance_id": _is(_LINK.c.orchestration_instance_id)},
     ),
 }
+
+
+def _values(filters: Mapping[str, Any], before: UUID | None, limit: int) -> dict[str, Any]:
+    given = {f"is_{name}": value for name, value in filters.items() if value is not None}
+    searched = search.values(filters["search"]) if filters.get("search") is not None else {}
+    return given | searched | {"before": before, "limit": limit}
+
+
+@lru_cache(maxsize=1000)
+def _prepared(dialect: sa.Dialect, kind: str, names: frozenset[str], paged: bool, indexed: bool) -> Prepared:
+    listing = LISTINGS[kind]
+    query = listing.query.limit(sa.bindparam("limit", type_=sa.Integer))
+    before = sa.bindparam("before", type_=sa.Uuid)
+    for name in sorted(names - {"search"}):
+        query = listing.filters[name](query, sa.bindparam(f"is_{name}"))
+    if listing.texts is not None and "search" in names:
+        query = listing.texts.narrowed(query, dialect.name, indexed=indexed)
+        return Prepared(listing.texts.paged(query, dialect.name, before if paged else None, indexed=indexed), dialect)
+    query = query.order_by(listing.table.c.id.desc())
+    return Prepared(query.where(listing.table.c.id < before) if paged else query, dialect)
 
 
 class Listings:
@@ -174,18 +200,18 @@ class Listings:
         self, kind: str, filters: Mapping[str, Any], *, before: UUID | None = None, limit: int = 50
     ) -> list[dict[str, Any]]:
         """Active rows, newest first; a filter whose value is None does not count."""
-        return [dict(row) for row in self._connection.execute(self.query(kind, filters, before, limit)).mappings()]
+        return self.prepared(kind, filters, before).rows(self._connection, _values(filters, before, limit))
 
-    def query(self, kind: str, filters: Mapping[str, Any], before: UUID | None, limit: int) -> Query:
+    def plan(self, kind: str, filters: Mapping[str, Any], *, before: UUID | None = None, limit: int = 50) -> list[str]:
+        """How the database would find a page, a step each."""
+        statement = self.prepared(kind, filters, before)
+        return statement.plan(self._connection, _values(filters, before, limit))
+
+    def prepared(self, kind: str, filters: Mapping[str, Any], before: UUID | None) -> Prepared:
         """The statement of a page."""
-        listing = LISTINGS[kind]
-        query = listing.query.order_by(listing.table.c.id.desc()).limit(limit)
-        if before is not None:
-            query = query.where(listing.table.c.id < before)
-        for name, value in filters.items():
-            if value is not None:
-                query = listing.filters[name](self._connection, query, value)
-        return query
+        names = frozenset(name for name, value in filters.items() if value is not None)
+        indexed = search.is_indexed(filters.get("search") or "")
+        return _prepared(self._connection.dialect, kind, names, before is not None, indexed)
 
     def items(self, batch_id: UUID, *, after: int | None = None, limit: int = 50) -> list[dict[str, Any]]:
         """Items of a batch, by their number."""

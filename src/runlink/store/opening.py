@@ -15,11 +15,15 @@ import sqlalchemy as sa
 
 from runlink.store.daemon_lock import daemon_lock
 from runlink.store.errors import StoreUnavailable
+from runlink.store.event_log import Committed
 from runlink.store.schema import check, upgrade
 from runlink.store.unit_of_work import SqlUnitOfWork
 from runlink.store.writer import GroupWriter, Turnstile
 
 T = TypeVar("T")
+Listener = Callable[[Committed], None]
+_OLDEST_SQLITE = (3, 34)
+"""The first that finds texts by their trigrams."""
 _RETRIABLE = ("40001", "40P01")  # PostgreSQL: serialization failure, deadlock
 
 
@@ -32,7 +36,7 @@ class SqlStore:
         self._reading = reading
         self._turnstile = Turnstile() if url.get_backend_name() == "sqlite" else None
         self._writer = GroupWriter(writing, self._turnstile) if self._turnstile else None
-        self._listeners: tuple[Callable[[], None], ...] = ()
+        self._listeners: tuple[tuple[Listener, Callable[[], bool]], ...] = ()
 
     @contextmanager
     def unit_of_work(self, actor: str = "system") -> Iterator[SqlUnitOfWork]:
@@ -42,11 +46,15 @@ class SqlStore:
         """
         if self._turnstile is None:
             with self.writing.begin() as connection:
-                yield SqlUnitOfWork(connection, actor)
+                uow = SqlUnitOfWork(connection, actor)
+                yield uow
+                committed = uow.finish(heard=self._is_heard())
         else:
             with self._turnstile.turn(urgent=True), self.writing.begin() as connection:
-                yield SqlUnitOfWork(connection, actor)
-        self._tell()
+                uow = SqlUnitOfWork(connection, actor)
+                yield uow
+                committed = uow.finish(heard=self._is_heard())
+        self._tell(committed)
 
     def write(self, work: Callable[[SqlUnitOfWork], T], *, actor: str, urgent: bool = False) -> T:
         """Runs `work` in a transaction and gives its result once that is committed.
@@ -54,39 +62,49 @@ class SqlStore:
         On SQLite, jobs that wait together share a commit, urgent ones first; on PostgreSQL a job that lost a deadlock
         is run again. `work` may therefore run more than once, and must do nothing but write to the unit of work.
         """
-        result: T
+
+        def whole(connection: sa.Connection) -> tuple[T, Committed]:
+            uow = SqlUnitOfWork(connection, actor)
+            return work(uow), uow.finish(heard=self._is_heard())
+
         if self._writer is not None:
-            result = self._writer.run(lambda connection: work(SqlUnitOfWork(connection, actor)), urgent=urgent)
-            self._tell()
-            return result
+            written: tuple[T, Committed] = self._writer.run(whole, urgent=urgent)
+            self._tell(written[1])
+            return written[0]
         for attempt in range(5):
             try:
                 with self.writing.begin() as connection:
-                    result = work(SqlUnitOfWork(connection, actor))
+                    result, committed = whole(connection)
             except sa.exc.OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) not in _RETRIABLE or attempt == 4:
                     raise
                 time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - spreading, not secrecy
             else:
-                self._tell()
+                self._tell(committed)
                 return result
         raise AssertionError("unreachable")
 
-    def listen(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Calls back after each commit of this process, on the thread that asked for it: be quick, and raise nothing.
+    def listen(self, callback: Listener, heard: Callable[[], bool] = lambda: False) -> Callable[[], None]:
+        """Calls back after each commit of this process that tells of something, with its events, on the thread that
+        asked for it: be quick, and raise nothing. Commits of two threads may be told in either order.
 
+        heard   whether what the events are about is wanted now, too: it is looked up before the commit
         Returns what ends it.
         """
-        self._listeners = (*self._listeners, callback)
+        self._listeners = (*self._listeners, (callback, heard))
 
         def forget() -> None:
-            self._listeners = tuple(one for one in self._listeners if one is not callback)
+            self._listeners = tuple(one for one in self._listeners if one[0] is not callback)
 
         return forget
 
-    def _tell(self) -> None:
-        for callback in self._listeners:
-            callback()
+    def _is_heard(self) -> bool:
+        return any(heard() for _, heard in self._listeners)
+
+    def _tell(self, committed: Committed) -> None:
+        if committed.events:
+            for callback, _ in self._listeners:
+                callback(committed)
 
     @contextmanager
     def reading(self) -> Iterator[SqlUnitOfWork]:
@@ -165,6 +183,10 @@ def _postgresql(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
 
 
 def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise StoreUnavailable(
+            f"SQLite {sqlite3.sqlite_version}, which this Python brings, is too old; 3.34 or newer is needed, with FTS5"
+        )
     if not url.database or url.database == ":memory:":
         raise StoreUnavailable(
             "sqlite:// needs a file (sqlite:///path): readers and the writer have connections of their own"
@@ -175,9 +197,11 @@ def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
     writing = sa.create_engine(url, poolclass=sa.pool.QueuePool, pool_size=1, max_overflow=0, **options)
     reading = sa.create_engine(url, poolclass=sa.pool.QueuePool, pool_size=8, max_overflow=24, **options)
     sa.event.listen(writing, "connect", lambda connection, _record: _switch_to_wal(connection))
-    for engine, begin in ((writing, "BEGIN IMMEDIATE"), (reading, "BEGIN")):
+    for engine in (writing, reading):
         sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", lambda connection, begin=begin: connection.exec_driver_sql(begin))
+    sa.event.listen(writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    # past SQLAlchemy, whose part of a page is what costs; a reader's BEGIN waits for nothing and cannot fail
+    sa.event.listen(reading, "begin", lambda connection: connection.connection.dbapi_connection.execute("BEGIN"))
     sa.event.listen(reading, "connect", lambda connection, _record: connection.execute("PRAGMA query_only=ON"))
     return writing, reading
 

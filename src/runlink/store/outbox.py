@@ -1,14 +1,16 @@
-"""Domain events in the transaction that caused them, and the one relay that puts them in order and hands them on.
+"""Domain events in the transaction that caused them, and the place of each subscriber among them.
 
-Positions follow commit order: the relay is the only one to assign them, to rows that are committed, so that whoever
-has read up to a position never misses one below it (a sequence is taken before the commit and gives no such promise).
+Positions follow commit order, so that whoever has read up to a position never misses one below it (a sequence is taken
+before the commit and gives no such promise): a transaction takes the next ones as the last thing it does, and nobody
+else can take any until it is committed. On SQLite that is so of everything that is written; on PostgreSQL a lock sees
+to it, which nobody holds while waiting for another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -17,37 +19,62 @@ from runlink.domain import DomainEvent
 from runlink.store import tables
 from runlink.store.bulk import Bulk
 
-_COLUMNS = ("type", "run_id", "occurred_at", "recorded_at", "data", "actor")
+_COLUMNS = ("type", "run_id", "occurred_at", "recorded_at", "data", "actor", "position")
+_LAST = "SELECT max(position) FROM outbox"
+_LOCK = "SELECT pg_advisory_xact_lock(7261702, 3)"
 _encode = msgspec.json.Encoder().encode
 
 
-def insert_events(connection: sa.Connection, events: Iterable[DomainEvent], recorded_at: datetime, actor: str) -> None:
-    """Events to the outbox, in order; `actor` is who wrote what they tell of."""
-    rows = [
-        (event.type, getattr(event, "run_id", None), event.occurred_at, recorded_at, _encode(event).decode(), actor)
-        for event in events
-    ]
-    Bulk(connection).insert(tables.outbox, _COLUMNS, rows)
+class Placed(NamedTuple):
+    """An event that was written, at its position; `data` is its JSON."""
+
+    position: int
+    event: DomainEvent
+    data: str
 
 
-class Outbox:
-    """The relay's side of the outbox, within a unit of work."""
+class NewEvents:
+    """The events of one transaction, in order, kept until its end."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+        self._waiting: list[tuple[DomainEvent, datetime, str]] = []
 
-    def place(self, limit: int = 5000) -> int:
-        """Gives the next positions to committed events that have none. Call from one relay only."""
-        table = tables.outbox
-        waiting = self._connection.execute(
-            sa.select(table.c.sequence).where(table.c.position.is_(None)).order_by(table.c.sequence).limit(limit)
-        ).scalars()
-        sequences = list(waiting)
-        if not sequences:
-            return 0
-        last = self._connection.execute(sa.select(sa.func.coalesce(sa.func.max(table.c.position), 0))).scalar_one()
-        rows = [(last + place, sequence) for place, sequence in enumerate(sequences, start=1)]
-        return Bulk(self._connection).update(table, ("sequence",), ("position",), rows)
+    def add(self, events: Iterable[DomainEvent], recorded_at: datetime, actor: str) -> None:
+        """Events to the outbox; `actor` is who wrote what they tell of."""
+        self._waiting += [(event, recorded_at, actor) for event in events]
+
+    @property
+    def waiting(self) -> list[DomainEvent]:
+        """What is to be written."""
+        return [event for event, _, _ in self._waiting]
+
+    def write(self) -> Sequence[Placed]:
+        """Writes them down at the next positions. The commit must follow at once: nobody else tells of anything before
+        it."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return ()
+        if self._connection.dialect.name == "postgresql":
+            self._connection.exec_driver_sql(_LOCK)
+        last = self._connection.exec_driver_sql(_LAST).scalar() or 0
+        placed = [
+            Placed(position, event, _encode(event).decode())
+            for position, (event, _, _) in enumerate(waiting, start=last + 1)
+        ]
+        rows = [
+            (event.type, getattr(event, "run_id", None), event.occurred_at, recorded_at, data, actor, position)
+            for (event, recorded_at, actor), (position, _, data) in zip(waiting, placed, strict=True)
+        ]
+        Bulk(self._connection).insert(tables.outbox, _COLUMNS, rows)
+        return placed
+
+
+class Outbox:
+    """The subscribers' side of the outbox, within a unit of work."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
 
     def after(self, position: int, limit: int = 500) -> list[dict[str, Any]]:
         """Events behind a position, in order, as `runlink_event` gets them."""
@@ -79,21 +106,14 @@ class Outbox:
             for row in self._connection.execute(query)
         ]
 
-    def has_unplaced(self) -> bool:
-        """Whether committed events wait for a position."""
-        table = tables.outbox
-        query = sa.select(table.c.sequence).where(table.c.position.is_(None)).limit(1)
-        return self._connection.execute(query).first() is not None
-
     def is_enrolled(self, name: str) -> bool:
         """Whether a subscriber has a place."""
         table = tables.subscribers
         return self._connection.execute(sa.select(table.c.name).where(table.c.name == name)).first() is not None
 
     def enrol(self, name: str) -> None:
-        """A new subscriber, at the end: it gets what happens from now on."""
-        last = sa.select(sa.func.coalesce(sa.func.max(tables.outbox.c.position), 0))
-        position = int(self._connection.execute(last).scalar_one())
+        """A new subscriber, at the end: it gets what is committed from now on."""
+        position = self._connection.exec_driver_sql(_LAST).scalar() or 0
         self._connection.execute(sa.insert(tables.subscribers), {"name": name, "position": position, "failures": 0})
 
     def subscribers(self) -> list[dict[str, Any]]:
@@ -130,22 +150,3 @@ class Outbox:
             .where(table.c.name == name)
             .values(position=position, failures=failures, retry_at=now + wait, last_error=error[:1000])
         )
-
-    def prune(self, before: datetime, limit: int = 5000) -> int:
-        """Removes events, oldest first, that were recorded before a time and that every subscriber has taken.
-
-        What a kept Run's history is told from stays: its own events, and those of its links.
-        """
-        table = tables.outbox
-        reached = self._connection.execute(sa.select(sa.func.min(tables.subscribers.c.position))).scalar()
-        # the last position stays: it is where the numbering goes on
-        last = sa.select(sa.func.max(table.c.position)).scalar_subquery()
-        is_kept = sa.exists().where(tables.runs.c.id == table.c.run_id, tables.runs.c.is_active)
-        tells_of_it = sa.or_(table.c.type.like("run.%"), table.c.type.in_(("instance.linked", "instance.unlinked")))
-        old = sa.select(table.c.sequence).where(
-            table.c.recorded_at < before, table.c.position < last, ~sa.and_(tells_of_it, is_kept)
-        )
-        if reached is not None:
-            old = old.where(table.c.position <= reached)
-        old = old.order_by(table.c.position).limit(limit)
-        return self._connection.execute(sa.delete(table).where(table.c.sequence.in_(old))).rowcount

@@ -20,7 +20,8 @@ from runlink.domain import (
 )
 from runlink.store import tables
 from runlink.store.mapping import EntityMapping
-from runlink.store.outbox import insert_events
+from runlink.store.outbox import NewEvents
+from runlink.store.retention import look_again
 from runlink.store.violations import violation
 
 E = TypeVar("E", bound=DomainEntity)
@@ -29,8 +30,9 @@ E = TypeVar("E", bound=DomainEntity)
 class EntityRepository(Generic[E]):
     """One kind of entity within a unit of work. Events of an entity go to the outbox when it is added or updated."""
 
-    def __init__(self, connection: sa.Connection, mapping: EntityMapping[E], actor: str) -> None:
+    def __init__(self, connection: sa.Connection, mapping: EntityMapping[E], actor: str, events: NewEvents) -> None:
         self._connection = connection
+        self._events = events
         self._mapping = mapping
         self._actor = actor
 
@@ -54,6 +56,8 @@ class EntityRepository(Generic[E]):
             return
         entity.updated_by = self._actor
         table, values = self._mapping.table, self._values(entity)
+        if table is tables.runs and not entity.is_active:
+            look_again(self._connection)
         if table is tables.orchestration_instances:
             values["digest"] = None  # what the engine tells next is compared with this, field by field
         statement = sa.update(table).where(table.c.id == entity.id, table.c.version == entity.stored_version)
@@ -101,7 +105,7 @@ class EntityRepository(Generic[E]):
 
     def _after_write(self, entity: E) -> None:
         entity.mark_stored()
-        insert_events(self._connection, entity.pull_events(), entity.updated_at, self._actor)
+        self._events.add(entity.pull_events(), entity.updated_at, self._actor)
         if isinstance(entity, ItemExecution):
             history = HistoryRepository(self._connection, self._actor)
             for record in entity.pull_history():

@@ -13,14 +13,32 @@ from sqlalchemy.dialects import postgresql
 
 def chosen(connection: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
     """Whether a text or UUID column holds one of `values`. PostgreSQL gets an array, SQLite a JSON list."""
-    uuids = isinstance(column.type, sa.Uuid)
+    given = sa.bindparam(None, several(connection, values), type_=_kind(connection.dialect, column), unique=True)
+    return _among(connection.dialect, column, given)
+
+
+def among(dialect: sa.Dialect, column: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """As `chosen`, for a statement that is prepared: its parameter `chosen` gets what `several` makes of the values."""
+    return _among(dialect, column, sa.bindparam("chosen", type_=_kind(dialect, column)))
+
+
+def several(connection: sa.Connection, values: Sequence[Any]) -> Any:
+    """Values as the one parameter."""
     if connection.dialect.name == "postgresql":
-        kind = postgresql.UUID(as_uuid=True) if uuids else sa.Text()
-        array = sa.bindparam(None, list(values), type_=postgresql.ARRAY(kind), unique=True)
-        return column == sa.func.any(array)
-    texts = [value.hex for value in values] if uuids else list(values)
-    listed = sa.func.json_each(sa.bindparam(None, msgspec.json.encode(texts).decode(), type_=sa.Text(), unique=True))
-    rows = listed.table_valued(sa.column("value", sa.Text()))
+        return list(values)
+    return msgspec.json.encode([getattr(value, "hex", value) for value in values]).decode()
+
+
+def _kind(dialect: sa.Dialect, column: sa.ColumnElement[Any]) -> Any:
+    if dialect.name != "postgresql":
+        return sa.Text()
+    return postgresql.ARRAY(postgresql.UUID(as_uuid=True) if isinstance(column.type, sa.Uuid) else sa.Text())
+
+
+def _among(dialect: sa.Dialect, column: sa.ColumnElement[Any], given: sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
+    if dialect.name == "postgresql":
+        return column == sa.func.any(given)
+    rows = sa.func.json_each(given).table_valued(sa.column("value", sa.Text()))
     return sa.type_coerce(column, sa.Text()).in_(sa.select(rows.c.value))
 
 

@@ -217,6 +217,26 @@ run_orchestrations = _entity(
     sa.Index("ix_run_orchestrations_orchestration_instance_id", "orchestration_instance_id"),
 )
 
+# --- what is searched for (store.search): kept by triggers, numbered as it came ------------------------------------
+
+run_texts = sa.Table(
+    "run_texts",
+    metadata,
+    sa.Column("number", BigId, sa.Identity(), primary_key=True),
+    sa.Column("run_id", sa.Uuid, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.UniqueConstraint("run_id"),
+)
+
+instance_texts = sa.Table(
+    "instance_texts",
+    metadata,
+    sa.Column("number", BigId, sa.Identity(), primary_key=True),
+    sa.Column("instance_id", sa.Uuid, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.UniqueConstraint("instance_id"),
+)
+
 # --- what is known of an instance beside its present state -------------------------------------------------------
 
 instance_attempts = sa.Table(
@@ -263,7 +283,6 @@ observations = sa.Table(  # append-only: what was told, when, by which feed; the
     sa.Column("digest", sa.LargeBinary),
     sa.Column("changes", Json),
     sa.Index("ix_observations_instance_id", "instance_id", "id"),
-    sa.Index("ix_observations_recorded_at", "recorded_at"),
 )
 
 waiting_keys = sa.Table(  # keys that rules found in instances and that no Run had yet
@@ -431,7 +450,7 @@ outbox = sa.Table(
     "outbox",
     metadata,
     sa.Column("sequence", BigId, sa.Identity(), primary_key=True),
-    sa.Column("position", sa.BigInteger),  # assigned by the one relay, in commit order
+    sa.Column("position", sa.BigInteger),  # in commit order, without gaps
     sa.Column("type", sa.String(50), nullable=False),
     sa.Column("run_id", sa.Uuid),
     sa.Column("occurred_at", UtcDateTime, nullable=False),
@@ -440,13 +459,13 @@ outbox = sa.Table(
     sa.Column("actor", sa.String(200)),  # who wrote what the event tells of
     sa.UniqueConstraint("position"),
     sa.Index("ix_outbox_run_id", "run_id", "sequence"),
-    sa.Index("ix_outbox_recorded_at", "recorded_at"),
 )
-sa.Index(
-    "ix_outbox_unplaced",
-    outbox.c.sequence,
-    sqlite_where=outbox.c.position.is_(None),
-    postgresql_where=outbox.c.position.is_(None),
+
+retention_marks = sa.Table(  # up to where the rows of a table were looked at: what is left of those is kept
+    "retention_marks",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
 )
 
 subscribers = sa.Table(

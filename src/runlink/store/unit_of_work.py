@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -10,6 +11,7 @@ from runlink.domain import (
     Automation,
     Batch,
     BatchExecution,
+    DomainEntity,
     Engine,
     Item,
     ItemExecution,
@@ -20,14 +22,18 @@ from runlink.domain import (
 from runlink.store import mapping
 from runlink.store.access import Access, Audit, IdempotencyKeys
 from runlink.store.deliveries import Deliveries
-from runlink.store.event_log import EventLog
+from runlink.store.event_log import Committed, EventLog
 from runlink.store.feed_health import FeedHealth
 from runlink.store.ledger import SqlLedger
 from runlink.store.listings import Listings
-from runlink.store.outbox import Outbox
+from runlink.store.outbox import NewEvents, Outbox
 from runlink.store.reports import Reports
 from runlink.store.repositories import EntityRepository, HistoryRepository
 from runlink.store.subscriptions import Subscriptions
+
+E = TypeVar("E", bound=DomainEntity)
+TOLD_AT_ONCE: Final = 100
+"""Of how many events of one transaction is told what they are about: whoever wants to know of more reads them."""
 
 
 class SqlUnitOfWork:
@@ -36,30 +42,40 @@ class SqlUnitOfWork:
     def __init__(self, connection: sa.Connection, actor: str) -> None:
         self.connection = connection
         self.actor = actor[:200]
+        self._events = NewEvents(connection)
+
+    def finish(self, *, heard: bool) -> Committed:
+        """Writes down what waits for the end of the transaction, and gives its events. Commit at once after it.
+
+        heard   whether somebody wants to know what they are about
+        """
+        events = self._events.waiting
+        about = self.event_log.about(events) if heard and len(events) <= TOLD_AT_ONCE else None
+        return Committed(self._events.write(), about)
 
     @cached_property
     def automations(self) -> EntityRepository[Automation]:
-        return EntityRepository(self.connection, mapping.AUTOMATION, self.actor)
+        return self._repository(mapping.AUTOMATION)
 
     @cached_property
     def batches(self) -> EntityRepository[Batch]:
-        return EntityRepository(self.connection, mapping.BATCH, self.actor)
+        return self._repository(mapping.BATCH)
 
     @cached_property
     def items(self) -> EntityRepository[Item]:
-        return EntityRepository(self.connection, mapping.ITEM, self.actor)
+        return self._repository(mapping.ITEM)
 
     @cached_property
     def runs(self) -> EntityRepository[Run]:
-        return EntityRepository(self.connection, mapping.RUN, self.actor)
+        return self._repository(mapping.RUN)
 
     @cached_property
     def batch_executions(self) -> EntityRepository[BatchExecution]:
-        return EntityRepository(self.connection, mapping.BATCH_EXECUTION, self.actor)
+        return self._repository(mapping.BATCH_EXECUTION)
 
     @cached_property
     def item_executions(self) -> EntityRepository[ItemExecution]:
-        return EntityRepository(self.connection, mapping.ITEM_EXECUTION, self.actor)
+        return self._repository(mapping.ITEM_EXECUTION)
 
     @cached_property
     def item_state_history(self) -> HistoryRepository:
@@ -67,24 +83,24 @@ class SqlUnitOfWork:
 
     @cached_property
     def engines(self) -> EntityRepository[Engine]:
-        return EntityRepository(self.connection, mapping.ENGINE, self.actor)
+        return self._repository(mapping.ENGINE)
 
     @cached_property
     def orchestration_instances(self) -> EntityRepository[OrchestrationInstance]:
-        return EntityRepository(self.connection, mapping.INSTANCE, self.actor)
+        return self._repository(mapping.INSTANCE)
 
     @cached_property
     def run_orchestrations(self) -> EntityRepository[RunOrchestration]:
-        return EntityRepository(self.connection, mapping.LINK, self.actor)
+        return self._repository(mapping.LINK)
 
     @cached_property
     def ledger(self) -> SqlLedger:
         """The bulk side."""
-        return SqlLedger(self.connection)
+        return SqlLedger(self.connection, self._events)
 
     @cached_property
     def outbox(self) -> Outbox:
-        """The relay's side of the outbox."""
+        """The subscribers' side of the outbox."""
         return Outbox(self.connection)
 
     @cached_property
@@ -131,3 +147,6 @@ class SqlUnitOfWork:
     def reports(self) -> Reports:
         """Joined, read-only listings for people and programs."""
         return Reports(self.connection)
+
+    def _repository(self, kind: mapping.EntityMapping[E]) -> EntityRepository[E]:
+        return EntityRepository(self.connection, kind, self.actor, self._events)

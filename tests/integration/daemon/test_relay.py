@@ -164,7 +164,7 @@ def test_what_was_not_noted_before_a_crash_is_delivered_again(world):
         pass
 
     relay = Relay(world.store, [("a", got)], world.clock)
-    relay.place()
+    relay.enrol()
     with world.store.reading() as uow:
         events = uow.outbox.after(0)
     relay._hand("a", events)  # handed over, and then the process died

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.http.conftest import problem
 
 from runlink.application.settings import ServerSettings
+from runlink.hosting.guard import Budget
 from runlink.http import HttpServer, ServerRefused, Service, create_app, guard, server
 from runlink.http.metrics import NAMES
 from runlink.http.problems import KINDS, problem_of
@@ -101,7 +102,15 @@ class Measured:
         ]  # fmt: skip
         settings = ServerSettings(listen="127.0.0.1:0")
         self.server = HttpServer(settings)
-        service = Service(store=store, settings=settings, now=clock, feeds=lambda: rows, arrivals=Arrivals().collect)
+        service = Service(
+            store=store,
+            settings=settings,
+            now=clock,
+            feeds=lambda: rows,
+            budgets=lambda: {record.engine.id: Budget(left=7, per_minute=60.0)},
+            answers=lambda: {record.engine.id: {"200": 11, "none": 1}},
+            arrivals=Arrivals().collect,
+        )
         self.server.start(create_app(service, on_hub=self.server.on_hub))
 
     def families(self):
@@ -128,10 +137,14 @@ def test_metrics_name_engines_and_never_runs(store, clock, record):
         "type": "acme",
         "feed": "poll",
     }
+    asked = {sample.labels["code"]: sample.value for sample in families["runlink_api_requests"].samples}
+    assert asked == {"200": 11.0, "none": 1.0}
+    [left] = families["runlink_rate_limit_remaining"].samples
+    assert (left.labels, left.value) == ({"engine": "ci", "type": "acme"}, 7.0)
     assert families["runlink_plugin_errors"].samples[0].value == 3
     assert {sample.labels["state"]: sample.value for sample in families["runlink_runs"].samples} == {"PENDING": 1}
     labels = {name for family in families.values() for sample in family.samples for name in sample.labels}
-    assert labels == {"engine", "type", "feed", "state", "le"}
+    assert labels == {"engine", "type", "feed", "state", "le", "code"}
 
 
 def test_each_metric_and_each_problem_has_a_heading():

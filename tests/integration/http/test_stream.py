@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -15,7 +16,8 @@ from runlink.application.rules import Rules
 from runlink.application.runs import create_run, link
 from runlink.domain import Run, RunStarted, new_id
 from runlink.http import stream
-from runlink.store.outbox import insert_events
+from runlink.store.outbox import NewEvents
+from runlink.store.unit_of_work import TOLD_AT_ONCE
 
 STREAM = "/api/v1/stream"
 
@@ -75,15 +77,14 @@ def listen(served):
 
 @pytest.fixture
 def tell(store, t0):
-    """tell("a", "b"): a started Run for each, each committed on its own and placed."""
+    """tell("a", "b"): a started Run for each, each committed on its own."""
 
     def tell(*texts, at=t0):
         for text in texts:
             with store.unit_of_work() as uow:
                 run_id = new_id()
                 event = RunStarted(occurred_at=at, run_id=run_id, automation_id=run_id, correlation_id=text, attempt=1)
-                insert_events(uow.connection, [event], at, "test")
-            store.write(lambda uow: uow.outbox.place(), actor="relay")
+                uow.ledger.insert_events([event], at, "test")
 
     return tell
 
@@ -100,6 +101,32 @@ def test_what_happens_arrives_in_the_order_of_its_commits(listen, tell):
     events = listener.wait(3)
     assert words(events) == ["a", "b", "c"]
     assert [(position, name) for position, name, _ in events] == [(n, "run.started") for n in (2, 3, 4)]
+
+
+def test_commits_of_many_threads_arrive_in_their_order_and_none_is_missed(listen, tell, served):
+    """Each is handed over by the thread it is of: in any order."""
+    early = listen()
+    with ThreadPoolExecutor(8) as pool:
+        told = [pool.submit(tell, *(f"{number}-{n}" for n in range(10))) for number in range(16)]
+        late = listen()
+        for one in told:
+            one.result()
+    seen = {position: data["data"]["correlation_id"] for position, _, data in early.wait(160)}
+    assert list(seen) == list(range(1, 161))
+    assert len(set(seen.values())) == 160
+    until(lambda: late.last_id == "160")
+    assert [position for position, _, _ in late.events] == list(range(161 - len(late.events), 161))
+
+
+def test_a_large_commit_is_read_and_not_handed_over(listen, store, t0):
+    listener = listen()
+    run_id = new_id()
+    events = [
+        RunStarted(occurred_at=t0, run_id=run_id, automation_id=run_id, correlation_id=str(n), attempt=1)
+        for n in range(TOLD_AT_ONCE + 1)
+    ]
+    store.write(lambda uow: uow.ledger.insert_events(events, t0, "test"), actor="test")
+    assert words(listener.wait(len(events))) == [str(n) for n in range(len(events))]
 
 
 def test_a_client_that_comes_back_has_missed_nothing(listen, tell):
@@ -155,7 +182,6 @@ def test_filters_choose_by_run_automation_and_type(listen, store, record, served
         run = uow.runs.get(record.run.id)
         run.start(now)
         uow.runs.update(run)
-    store.write(lambda uow: uow.outbox.place(), actor="relay")
     names = ["instance.linked", "instance.status_changed", "run.started"]
     assert [name for _, name, _ in by_run.wait(3)] == names
     assert [name for _, name, _ in by_automation.wait(3)] == names
@@ -195,8 +221,7 @@ def flood(store, t0, count):
         for n in range(count)
     ]
     with store.unit_of_work() as uow:
-        insert_events(uow.connection, events, t0, "test")
-    store.write(lambda uow: uow.outbox.place(), actor="relay")
+        uow.ledger.insert_events(events, t0, "test")
 
 
 def test_a_client_that_falls_too_far_behind_is_told_so_last(served, listen, store, t0, monkeypatch):
@@ -264,7 +289,7 @@ def test_another_process_is_heard_within_the_look(listen, store, record):
             correlation_id="elsewhere",
             attempt=1,
         )
-        insert_events(connection, [event], run.created_at, "test")
-    with store.writing.begin() as connection:
-        connection.exec_driver_sql("UPDATE outbox SET position = sequence WHERE position IS NULL")
+        events = NewEvents(connection)
+        events.add([event], run.created_at, "test")
+        events.write()
     assert words(listener.wait(1)) == ["elsewhere"]

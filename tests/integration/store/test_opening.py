@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -21,10 +22,19 @@ from runlink.store import SchemaMismatch, StoreUnavailable, open_store, tables
 from runlink.store.schema import current, revisions
 
 
+def is_of_search(name):
+    """Tables of FTS5 and indexes of trigrams are made by the migration alone, in the words of each database."""
+    return name is not None and (re.search(r"_texts_index(_|$)", name) or name.endswith("_trigrams"))
+
+
 def test_migrations_and_metadata_agree(store, kind):
     with store.writing.connect() as connection:
         # SQLite has no identity columns, which Alembic takes for a missing default
-        options = {"compare_type": True, "compare_server_default": kind == "postgresql"}
+        options = {
+            "compare_type": True,
+            "compare_server_default": kind == "postgresql",
+            "include_name": lambda name, _type, _parents: not is_of_search(name),
+        }
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, tables.metadata) == []
 

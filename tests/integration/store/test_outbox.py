@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 
-from runlink.domain import Automation, Run, RunStarted, new_id
+from runlink.domain import Automation, InstanceLinked, Run, RunStarted, new_id
 from runlink.store import open_store
-from runlink.store.outbox import insert_events
+from runlink.store.event_log import Announcer
+
+LINKED = {
+    "occurred_at": datetime(2024, 3, 1, tzinfo=UTC),
+    "run_orchestration_id": new_id(),
+    "orchestration_instance_id": new_id(),
+    "rule": None,
+}
 
 
 @pytest.fixture
@@ -30,13 +39,9 @@ def tell(store, started, t0):
     def tell(*texts, at=t0):
         for text in texts:
             with store.unit_of_work() as uow:
-                insert_events(uow.connection, [started(text)], at, "test")
+                uow.ledger.insert_events([started(text)], at, "test")
 
     return tell
-
-
-def placed(store, **limit):
-    return store.write(lambda uow: uow.outbox.place(**limit), actor="relay")
 
 
 def _fails(position, now, uow):
@@ -62,41 +67,69 @@ def told(store, position=0, limit=500):
         return [(event["position"], event["data"]["correlation_id"]) for event in uow.outbox.after(position, limit)]
 
 
-def test_an_event_without_a_position_is_not_handed_on(store, tell):
-    def waits():
-        with store.reading() as uow:
-            return uow.outbox.has_unplaced()
+def test_an_event_has_its_position_from_the_transaction_that_tells_of_it(store, started, t0):
+    with store.unit_of_work() as uow:
+        uow.ledger.insert_events([started("a"), started("b")], t0, "test")
+        uow.ledger.insert_events([started("c")], t0, "test")
+    assert told(store) == [(1, "a"), (2, "b"), (3, "c")]
 
-    assert not waits()
+
+def test_what_is_taken_back_takes_no_position(store, tell, started, t0):
+    class Change(Exception):
+        pass
+
+    def work(uow):
+        uow.ledger.insert_events([started("never")], t0, "test")
+        raise Change
+
     tell("a")
-    assert waits()
-    assert told(store) == []
-    assert placed(store) == 1
-    assert not waits()
-    assert placed(store) == 0
-    assert told(store) == [(1, "a")]
+    with pytest.raises(Change):
+        store.write(work, actor="test")
+    with pytest.raises(Change), store.unit_of_work() as uow:
+        work(uow)
+    tell("b")
+    assert told(store) == [(1, "a"), (2, "b")]
 
 
 def test_positions_follow_the_commits_also_when_an_earlier_transaction_commits_later(new_url, started, t0):
     store = open_store(new_url("postgresql"))
     with store.unit_of_work() as slow:
-        insert_events(slow.connection, [started("slow")], t0, "test")  # takes the lower number of the sequence
+        slow.ledger.insert_events([started("slow")], t0, "test")
         with store.unit_of_work() as quick:
-            insert_events(quick.connection, [started("quick")], t0, "test")
-        assert placed(store) == 1
+            quick.ledger.insert_events([started("quick")], t0, "test")
         assert told(store) == [(1, "quick")]
-    assert placed(store) == 1
     assert told(store, 1) == [(2, "slow")]
     store.close()
 
 
-def test_positions_have_no_gaps_whatever_the_size_of_a_turn(store, tell):
-    tell(*"abcdefg")
-    while placed(store, limit=3):
-        pass
-    assert told(store) == list(enumerate("abcdefg", start=1))
-    assert told(store, 5) == [(6, "f"), (7, "g")]
-    assert told(store, 0, limit=2) == [(1, "a"), (2, "b")]
+def test_a_reader_never_meets_a_position_before_the_one_below_it(store, started, t0):
+    """Many commit at a time; whoever reads meanwhile sees positions without a gap."""
+
+    def commit(number):
+        with store.unit_of_work() as uow:
+            uow.ledger.insert_events([started(f"{number}-{n}") for n in range(3)], t0, "test")
+
+    with ThreadPoolExecutor(8) as pool:
+        commits = [pool.submit(commit, number) for number in range(60)]
+        seen = 0
+        while seen < 180:
+            ended = all(one.done() for one in commits)
+            positions = [position for position, _ in told(store)]
+            assert positions == list(range(1, len(positions) + 1))
+            seen = len(positions)
+            assert seen == 180 or not ended, [one.exception() for one in commits]
+
+
+def test_whoever_listens_is_told_what_was_committed_and_where(store, tell, started, t0):
+    heard = []
+    forget = store.listen(heard.append)
+    store.write(lambda uow: uow.ledger.insert_events([started("a"), started("b")], t0, "test"), actor="test")
+    store.write(lambda _uow: None, actor="test")
+    forget()
+    tell("c")
+    [committed] = heard
+    assert [(one.position, one.event.correlation_id) for one in committed.events] == [(1, "a"), (2, "b")]
+    assert committed.about is None, "nobody asked"
 
 
 def test_the_events_of_a_run_stand_in_the_order_they_happened(store):
@@ -108,7 +141,6 @@ def test_the_events_of_a_run_stand_in_the_order_they_happened(store):
     for step in (run.start, run.fail, lambda: run.reopen(2), run.complete):
         step()
         store.write(lambda uow: uow.runs.update(run), actor="a")
-    placed(store)
     with store.reading() as uow:
         types = [event["type"] for event in uow.outbox.after(0) if event["run_id"] == str(run.id)]
     assert types == ["run.started", "run.failed", "run.reopened", "run.completed"]
@@ -116,7 +148,6 @@ def test_the_events_of_a_run_stand_in_the_order_they_happened(store):
 
 def test_a_new_subscriber_begins_at_the_end(store, tell, t0):
     tell("a")
-    placed(store)
     assert not is_enrolled(store, "new")
     enrol(store, "new")
     assert is_enrolled(store, "new")
@@ -131,7 +162,6 @@ def test_a_subscriber_that_fails_is_asked_again_from_the_same_position_later_and
     enrol(store, "hook")
     assert due(t0) == 0
     tell("a", "b", "c")
-    placed(store)
     now = t0
     for wait in (1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300):
         store.write(partial(_fails, 1, now), actor="relay")
@@ -148,36 +178,33 @@ def test_a_relay_that_dies_after_handing_on_hands_on_again(store, tell, t0):
     """At least once: the position is stored after the delivery."""
     enrol(store, "hook")
     tell("a", "b")
-    placed(store)
     first = told(store, position(store, "hook", t0))
     second = told(store, position(store, "hook", t0))
     assert first == second == [(1, "a"), (2, "b")]
 
 
-def test_pruning_removes_what_is_old_and_taken_by_all_and_nothing_else(store, tell, t0):
-    def prune(before):
-        return store.write(lambda uow: uow.outbox.prune(before), actor="relay")
-
-    for name in ("quick", "slow"):
-        enrol(store, name)
-    tell("a", "b", "c", "d", at=t0)
-    placed(store)
-    tell("unplaced", at=t0)
-    store.write(lambda uow: uow.outbox.delivered("quick", 4), actor="relay")
-    store.write(lambda uow: uow.outbox.delivered("slow", 2), actor="relay")
-    later = t0 + timedelta(days=1)
-    assert prune(t0) == 0
-    assert prune(later) == 2
-    assert told(store) == [(3, "c"), (4, "d")]
-    store.write(lambda uow: uow.outbox.delivered("slow", 4), actor="relay")
-    assert prune(later) == 1  # the last position stays, numbering goes on from it
-    assert placed(store) == 1
-    assert told(store) == [(4, "d"), (5, "unplaced")]
-
-
-def test_pruning_is_done_a_part_at_a_time(store, tell, t0):
-    tell(*"abcde")
-    placed(store)
-    later = t0 + timedelta(days=1)
-    removed = [store.write(lambda uow: uow.outbox.prune(later, limit=3), actor="relay") for _ in range(3)]
-    assert removed == [3, 1, 0]
+def test_what_was_just_committed_is_told_as_it_will_be_read(store, stored):
+    """The stream's clients get the one or the other."""
+    heard = []
+    store.listen(heard.append, heard=lambda: True)
+    with store.unit_of_work() as uow:
+        for kind in ("runs", "orchestration_instances", "item_executions", "run_orchestrations"):
+            entity = getattr(uow, kind).get(getattr(stored, kind).id)
+            if kind == "run_orchestrations":
+                uow.ledger.insert_events([InstanceLinked(**LINKED, run_id=entity.run_id)], entity.created_at, "test")
+                continue
+            entity.start()
+            if kind == "item_executions":
+                entity.fail("broken")
+            getattr(uow, kind).update(entity)
+    [committed] = heard
+    told = Announcer(store.reading).events(*committed)
+    with store.reading() as uow:
+        read = uow.event_log.after(0, 100)
+    told = [one._replace(data=json.loads(bytes(one.data))) for one in told]
+    assert told == read[-len(told) :]
+    assert [one.type for one in told] == [
+        "run.started", "instance.status_changed", "item_execution.failed", "instance.linked",
+    ]  # fmt: skip
+    assert {one.runs for one in told} == {(str(stored.runs.id),)}
+    assert {one.automations for one in told} == {(stored.automations.name,)}

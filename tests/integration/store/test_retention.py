@@ -14,6 +14,7 @@ from runlink.domain import (
     Engine,
     ExecutionStatus,
     InstanceLinked,
+    InstanceUnlinked,
     OrchestrationInstance,
     Run,
     RunOrchestration,
@@ -106,16 +107,86 @@ def test_the_events_of_a_kept_run_stay_and_all_others_go_by_their_time(store, in
         uow.connection.execute(sa.delete(tables.outbox))
         uow.runs.update(run)
         uow.ledger.insert_events([*free.pull_events(), InstanceLinked(**LINK, run_id=run.id)], t0, "test")
+    with store.unit_of_work() as uow:
         uow.connection.execute(sa.update(tables.outbox).values(recorded_at=t0))
         free.complete(t0 + timedelta(days=1))
         uow.ledger.insert_events(free.pull_events(), t0 + timedelta(days=1), "test")
-    store.write(lambda uow: uow.outbox.place(), actor="relay")
     assert pruned(store, t0 + timedelta(days=15)) == Pruned(0, 1, 0)
     assert event_types(store) == ["run.started", "run.failed", "instance.linked", "instance.status_changed"]
     with store.unit_of_work() as uow:
         uow.runs.delete(uow.runs.get(run.id))
     pruned(store, t0 + timedelta(days=15))
     assert event_types(store) == ["instance.status_changed"], "the last one is where the numbering goes on"
+
+
+@pytest.fixture
+def events(store, t0):
+    """Five events that concern no Run, numbered from 1."""
+    with store.unit_of_work() as uow:
+        uow.connection.execute(sa.delete(tables.outbox))
+    for _ in range(5):
+        with store.unit_of_work() as uow:
+            told = InstanceUnlinked(**LINK, run_id=new_id())
+            uow.ledger.insert_events([told], t0, "test")
+
+
+def positions(store):
+    with store.reading() as uow:
+        return list(uow.connection.execute(sa.select(tables.outbox.c.position).order_by("position")).scalars())
+
+
+@pytest.mark.usefixtures("events")
+def test_events_go_once_every_subscriber_has_taken_them(store, t0):
+    for name, position in (("quick", 5), ("slow", 2)):
+        store.write(lambda uow, name=name: uow.outbox.enrol(name), actor="relay")
+        store.write(lambda uow, name=name, position=position: uow.outbox.delivered(name, position), actor="relay")
+    assert pruned(store, t0 + timedelta(days=13)).events == 0
+    later = t0 + timedelta(days=15)
+    assert pruned(store, later).events == 2
+    assert positions(store) == [3, 4, 5]
+    store.write(lambda uow: uow.outbox.delivered("slow", 5), actor="relay")
+    assert pruned(store, later).events == 2
+    assert positions(store) == [5], "the numbering goes on from the last"
+    with store.unit_of_work() as uow:
+        uow.ledger.insert_events([InstanceUnlinked(**LINK, run_id=new_id())], t0, "test")
+    assert positions(store) == [5, 6]
+
+
+@pytest.mark.usefixtures("events")
+def test_it_is_done_a_part_at_a_time(store, t0):
+    parts = [pruned(store, t0 + timedelta(days=15), limit=3) for _ in range(2)]
+    assert [(one.events, one.is_done) for one in parts] == [(3, False), (1, True)]
+
+
+def test_what_was_kept_is_not_looked_at_again_until_a_run_is_put_away(store, instances, t0):
+    late = t0 + timedelta(days=4000)
+
+    def passed_over():
+        """How many observations and events were looked at, and are still there."""
+        asked = []
+
+        def before(_connection, _cursor, statement, parameters, _context, _many):
+            if statement.startswith(("SELECT observations.id", "SELECT outbox.position")):
+                asked.append((statement, parameters))
+
+        sa.event.listen(store.writing, "before_cursor_execute", before)
+        pruned(store, late)
+        sa.event.remove(store.writing, "before_cursor_execute", before)
+        with store.reading() as uow:
+            return sum(len(uow.connection.exec_driver_sql(*one).fetchall()) for one in asked)
+
+    assert passed_over() == len(left(store)) == 4
+    assert passed_over() == 0
+    at = t0 + timedelta(days=3)
+    row = ObservationRow(instances["free"].id, at, at, "poll", 1, ExecutionStatus.PENDING, "q", None, "{}")
+    with store.unit_of_work() as uow:
+        uow.ledger.insert_observations([row])
+    pruned(store, late)
+    assert left(store) == ["linked", "free", "linked", "linked"], "what came since is looked at"
+    with store.unit_of_work() as uow:
+        uow.runs.delete(instances["run"])
+    pruned(store, late)
+    assert left(store) == ["linked", "free"], "and once more, what was kept for that Run"
 
 
 def test_quarantine_goes_by_its_own_time(store, instances, t0):
@@ -125,7 +196,9 @@ def test_quarantine_goes_by_its_own_time(store, instances, t0):
 
 def test_a_transaction_stays_short(store, instances, t0):
     late = t0 + timedelta(days=400)
-    assert [pruned(store, late, limit=1).observations for _ in range(3)] == [1, 1, 0]
+    parts = [pruned(store, late, limit=1) for _ in range(7)]
+    assert [part.observations for part in parts] == [0, 0, 0, 1, 0, 1, 0]
+    assert [part.is_done for part in parts] == [False] * 6 + [True]
 
 
 def test_deliveries_are_kept_until_their_time_and_what_waits_for_ever(store, t0):

@@ -103,5 +103,5 @@ def test_the_skew_meter_passes_over_what_tells_nothing(date, round_trip_s):
 
 def test_answers_out_of_a_cache_tell_nothing_of_the_clock():
     guard = Guard(now=lambda: NOON)
-    guard.answered("Fri, 02 Jan 2026 11:00:00 GMT", "3600", 0.0)
+    guard.answered(200, "Fri, 02 Jan 2026 11:00:00 GMT", "3600", 0.0)
     assert guard.skew_s is None

@@ -48,6 +48,7 @@ def test_requests_are_counted_and_answered(engine, make):
     pools = adapter.context.urllib3_pools()
     assert pools.request("GET", f"{engine.url}/0").data == b"ok"
     assert runlink.testing.requests_made(adapter) == 1
+    assert adapter.context.guard.answers == {"none": 0, "200": 1}
 
 
 def test_the_hosts_time_limit_and_a_longer_one_for_a_stream(engine, make):
@@ -63,6 +64,7 @@ def test_a_fault_is_one_try_and_transient(make):
     with pytest.raises(TransientError, match=r"127\.0\.0\.1:9"):
         adapter.context.urllib3_pools().request("GET", "http://127.0.0.1:9/x?secret=1")
     assert runlink.testing.requests_made(adapter) == 1
+    assert adapter.context.guard.answers == {"none": 1}
     with pytest.raises(ConfigRejected, match="socks"):
         adapter.context.urllib3_pools(proxy_url="socks5://127.0.0.1:1")
 
