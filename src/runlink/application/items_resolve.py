@@ -156,7 +156,7 @@ class Resolving:
             if claim.batch_id is None:
                 self._batch_for(claim)
         ready = [claim for claim in claims if claim.problem is None]
-        ready.sort(key=lambda c: (c.number is None, c.number or 0, natural(c.key or "")))
+        ready.sort(key=lambda c: (c.number is None, c.number or 0, natural(c.key) if c.key else ()))
         unnumbered = {c.batch_id for c in ready if c.number is None and c.batch_id not in self._made}
         following = {
             one: number + 1

@@ -32,8 +32,9 @@ def run(folder, *command):
 
 def test_its_own_tests_pass(made):
     name, folder = made
-    slow = "not ten_thousand and not any_life" if name != "acme" else "translate or turn"  # a third, rocket, keeps all
-    done = run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", slow)
+    # The template's whole contract is kept in test_contract_holds; here it is kept as pytest finds it in the folder.
+    chosen = "translate or turn" if name == "acme" else "not (ten_thousand or any_life or any_page or any_request)"
+    done = run(folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen)
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout
