@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from runlink.http import cursors, schemas
-from runlink.http.api.shapes import CURSOR, ID, LIMIT, ROOT, filter_by, page
+from runlink.http.api.shapes import ID, ROOT, Rows, filter_by, paged
 from runlink.http.operations import Answer, Call, Operation
 from runlink.http.problems import Problem
 from runlink.store import SqlUnitOfWork
@@ -14,14 +14,9 @@ from runlink.store import SqlUnitOfWork
 _TAG = "deliveries"
 
 
-def _list(uow: SqlUnitOfWork, call: Call) -> Answer:
-    rows = uow.deliveries.list(
-        engine=call["engine"],
-        state=call["state"],
-        before=cursors.id_at(call["cursor"]),
-        limit=call["limit"] + 1,
-    )
-    return page(rows, call["limit"], lambda row: row["id"])
+def _list(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
+    before = cursors.id_at(call["cursor"])
+    return uow.deliveries.list(engine=call["engine"], state=call["state"], before=before, limit=limit)
 
 
 def _show(uow: SqlUnitOfWork, call: Call) -> Answer:
@@ -45,20 +40,17 @@ def _one(uow: SqlUnitOfWork, delivery_id: UUID) -> dict[str, Any]:
 
 
 OPERATIONS = (
-    Operation(
-        method="GET",
-        path=f"{ROOT}/deliveries",
+    paged(
+        "/deliveries",
         name="deliveries.list",
         tag=_TAG,
         summary="What engines pushed, newest first",
-        handler=_list,
-        parameters=(
+        row=schemas.DELIVERY,
+        read=_list,
+        filters=(
             filter_by("engine", schemas.NAME, "Only those of the engine of this name."),
             filter_by("state", schemas.DELIVERY_STATE, "Only those that wait, are done, or are dead."),
-            CURSOR,
-            LIMIT,
         ),
-        answer=schemas.listed(schemas.DELIVERY),
     ),
     Operation(
         method="GET",

@@ -11,11 +11,10 @@ from runlink.application.errors import Missing
 from runlink.domain import BatchExecution, InvalidStateError, ItemExecution, ValidationError
 from runlink.http import cursors, schemas
 from runlink.http.api.shapes import (
-    CURSOR,
     ID,
-    LIMIT,
     ROOT,
     VERSION,
+    Rows,
     changed,
     detail,
     filter_by,
@@ -23,7 +22,7 @@ from runlink.http.api.shapes import (
     loaded,
     made,
     one,
-    page,
+    paged,
 )
 from runlink.http.operations import Answer, Call, Operation
 from runlink.store import SqlUnitOfWork
@@ -86,13 +85,11 @@ def _move_item(move: Callable[[ItemExecution, Call], None], uow: SqlUnitOfWork, 
     return changed(uow, "item_executions", execution.id)
 
 
-def _history(uow: SqlUnitOfWork, call: Call) -> Answer:
+def _history(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
     one(uow, "item_executions", call.id())
-    rows = uow.item_state_history.list(
-        item_execution_id=call.id(), after=cursors.id_at(call["cursor"]), limit=call["limit"] + 1
-    )
-    names = schemas.HISTORY["properties"]
-    return page([{name: getattr(row, name) for name in names} for row in rows], call["limit"], lambda row: row["id"])
+    after = cursors.id_at(call["cursor"])
+    rows = uow.item_state_history.list(item_execution_id=call.id(), after=after, limit=limit)
+    return [{name: getattr(row, name) for name in schemas.HISTORY["properties"]} for row in rows]
 
 
 def _moves(
@@ -218,15 +215,14 @@ OPERATIONS = (
             "cancel": ("An item is cancelled", lambda one, call: one.cancel(call.service.now()), None),
         },
     ),
-    Operation(
-        method="GET",
-        path=f"{ROOT}{_ITEMS}/{{id}}/history",
+    paged(
+        f"{_ITEMS}/{{id}}/history",
         name="item_executions.history",
         tag=_TAG,
         summary="Every status change of an item's execution, oldest first",
-        handler=_history,
-        parameters=(ID, CURSOR, LIMIT),
-        answer=schemas.listed(schemas.HISTORY),
+        row=schemas.HISTORY,
+        read=_history,
+        filters=(ID,),
         problems=("not-found",),
     ),
 )

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from runlink.application.inbox import instances_without_run, runs_without_instance
 from runlink.http import cursors, schemas
-from runlink.http.api.shapes import CURSOR, LIMIT, ROOT, filter_by, page
-from runlink.http.operations import Answer, Call, Operation, Parameter
+from runlink.http.api.shapes import LIMIT, Rows, filter_by, paged
+from runlink.http.operations import Call, Parameter
 from runlink.store import SqlUnitOfWork
 
 _TAG = "inbox"
@@ -30,8 +30,8 @@ _WHOSE: Final = (
 
 
 def _waiting(
-    find: Callable[..., list[dict[str, Any]]], row: Mapping[str, Any], uow: SqlUnitOfWork, call: Call
-) -> Answer:
+    find: Callable[..., list[dict[str, Any]]], row: Mapping[str, Any], uow: SqlUnitOfWork, call: Call, limit: int
+) -> Rows:
     rows = find(
         uow,
         call.service.rules(),
@@ -39,63 +39,55 @@ def _waiting(
         automation=call["automation"],
         since=call.moment("since"),
         before=cursors.id_at(call["cursor"]),
-        limit=call["limit"] + 1,
+        limit=limit,
     )
-    shown = [{name: one[name] for name in row["properties"]} for one in rows]
-    return page(shown, call["limit"], lambda one: one["id"])
+    return [{name: one[name] for name in row["properties"]} for one in rows]
 
 
-def _instances(uow: SqlUnitOfWork, call: Call) -> Answer:
-    return _waiting(instances_without_run, schemas.INBOX_INSTANCE, uow, call)
+def _instances(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
+    return _waiting(instances_without_run, schemas.INBOX_INSTANCE, uow, call, limit)
 
 
-def _runs(uow: SqlUnitOfWork, call: Call) -> Answer:
-    return _waiting(runs_without_instance, schemas.INBOX_RUN, uow, call)
+def _runs(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
+    return _waiting(runs_without_instance, schemas.INBOX_RUN, uow, call, limit)
 
 
-def _quarantine(uow: SqlUnitOfWork, call: Call) -> Answer:
+def _quarantine(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
     behind = None if call["cursor"] is None else cursors.seen_at(call["cursor"])
-    rows: Sequence[dict[str, Any]] = uow.reports.quarantine(
-        engine=call["engine"], before=behind, limit=call["limit"] + 1
-    )
-    return page(rows, call["limit"], lambda row: cursors.seen(row["last_seen_at"], row["fingerprint"]))
+    return uow.reports.quarantine(engine=call["engine"], before=behind, limit=limit)
 
 
 OPERATIONS = (
-    Operation(
-        method="GET",
-        path=f"{ROOT}/inbox/instances",
+    paged(
+        "/inbox/instances",
         name="inbox.instances",
         tag=_TAG,
         summary="Instances that count for no Run, newest first, with the Runs they may belong to",
         description="`POST /api/v1/links` makes the link of a suggestion.",
-        handler=_instances,
-        parameters=(*_WHOSE, CURSOR, _FEWER),
-        answer=schemas.listed(schemas.INBOX_INSTANCE),
+        row=schemas.INBOX_INSTANCE,
+        read=_instances,
+        filters=_WHOSE,
+        limit=_FEWER,
     ),
-    Operation(
-        method="GET",
-        path=f"{ROOT}/inbox/runs",
+    paged(
+        "/inbox/runs",
         name="inbox.runs",
         tag=_TAG,
         summary="Runs for which nothing counts, newest first, with the instances that may",
         description="`POST /api/v1/links` makes the link of a suggestion.",
-        handler=_runs,
-        parameters=(*_WHOSE, CURSOR, _FEWER),
-        answer=schemas.listed(schemas.INBOX_RUN),
+        row=schemas.INBOX_RUN,
+        read=_runs,
+        filters=_WHOSE,
+        limit=_FEWER,
     ),
-    Operation(
-        method="GET",
-        path=f"{ROOT}/quarantine",
+    paged(
+        "/quarantine",
         name="quarantine.list",
         tag=_TAG,
         summary="What engines told and could not be taken in, latest first",
-        handler=_quarantine,
-        parameters=(
-            filter_by("engine", schemas.NAME, "Only what the engine of this name told."),
-            CURSOR,
-            LIMIT,
-        ),
-        answer=schemas.listed(schemas.QUARANTINED),
+        row=schemas.QUARANTINED,
+        read=_quarantine,
+        place=lambda row: cursors.seen(row["last_seen_at"], row["fingerprint"]),
+        filters=(filter_by("engine", schemas.NAME, "Only what the engine of this name told."),),
     ),
 )

@@ -14,6 +14,7 @@ from runlink.http.problems import Problem
 from runlink.store import SqlUnitOfWork
 
 E = TypeVar("E", bound=DomainEntity)
+Rows = Sequence[Mapping[str, Any]]
 
 ROOT: Final = "/api/v1"
 ID = Parameter(name="id", where="path", schema=schemas.ID, description="Its id.", required=True)
@@ -42,11 +43,50 @@ def filter_by(name: str, schema: Mapping[str, Any], description: str) -> Paramet
     return Parameter(name=name, where="query", schema=schema, description=description)
 
 
-def page(rows: Sequence[Mapping[str, Any]], limit: int, place: Callable[[Mapping[str, Any]], UUID | int]) -> Answer:
+def _page(rows: Sequence[Mapping[str, Any]], limit: int, place: Callable[[Mapping[str, Any]], UUID | int]) -> Answer:
     """A page of `limit` rows, of which one more was asked for, to see whether there is a next."""
     shown = rows[:limit]
     following = cursors.cursor_of(place(shown[-1])) if len(rows) > limit else None
     return Answer(body={"items": shown, "next_cursor": following})
+
+
+def paged(
+    path: str,
+    *,
+    name: str,
+    tag: str,
+    summary: str,
+    row: Mapping[str, Any],
+    read: Callable[[SqlUnitOfWork, Call, int], Rows],
+    place: Callable[[Mapping[str, Any]], UUID | int] = lambda row: row["id"],
+    filters: Sequence[Parameter] = (),
+    limit: Parameter = LIMIT,
+    description: str = "",
+    scope: str = "read",
+    problems: Sequence[str] = (),
+) -> Operation:
+    """`GET` of a page.
+
+    read    the rows behind `cursor`, at most so many: one more than the page has, to see whether there is a next
+    place   where a row stands, for the cursor of the next page
+    """
+
+    def handler(uow: SqlUnitOfWork, call: Call) -> Answer:
+        return _page(read(uow, call, call["limit"] + 1), call["limit"], place)
+
+    return Operation(
+        method="GET",
+        path=ROOT + path,
+        name=name,
+        tag=tag,
+        summary=summary,
+        description=description,
+        scope=scope,
+        handler=handler,
+        answer=schemas.listed(dict(row)),
+        parameters=(*filters, CURSOR, limit),
+        problems=problems,
+    )
 
 
 def listing(
@@ -63,23 +103,14 @@ def listing(
     """`GET` of a page of a kind of `store.listings`, newest first. `shown` may add to the rows."""
     ids = {p.name for p in filters if p.schema is schemas.ID}
 
-    def handler(uow: SqlUnitOfWork, call: Call) -> Answer:
+    def read(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
         wanted = {p.name: call.optional_id(p.name) if p.name in ids else call[p.name] for p in filters}
-        rows = uow.listings.page(kind, wanted, before=cursors.id_at(call["cursor"]), limit=call["limit"] + 1)
+        rows = uow.listings.page(kind, wanted, before=cursors.id_at(call["cursor"]), limit=limit)
         if shown is not None:
             shown(uow, call, rows)
-        return page(rows, call["limit"], lambda one: one["id"])
+        return rows
 
-    return Operation(
-        method="GET",
-        path=ROOT + path,
-        name=name or f"{kind}.list",
-        tag=tag,
-        summary=summary,
-        handler=handler,
-        answer=schemas.listed(dict(row)),
-        parameters=(*filters, CURSOR, LIMIT),
-    )
+    return paged(path, name=name or f"{kind}.list", tag=tag, summary=summary, row=row, filters=filters, read=read)
 
 
 def one(uow: SqlUnitOfWork, kind: str, entity_id: UUID) -> dict[str, Any]:

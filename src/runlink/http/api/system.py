@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runlink.http import cursors, schemas
-from runlink.http.api.shapes import CURSOR, LIMIT, ROOT, filter_by, page
+from runlink.http.api.shapes import ROOT, Rows, filter_by, paged
 from runlink.http.operations import Answer, Call, Operation
 from runlink.store import SqlUnitOfWork
 
@@ -14,25 +14,19 @@ def _plugins(_uow: SqlUnitOfWork, call: Call) -> Answer:
     return Answer(body={"items": list(call.service.plugins())})
 
 
-def _events(uow: SqlUnitOfWork, call: Call) -> Answer:
-    rows = uow.listings.events(
-        after=cursors.number_at(call["cursor"]),
-        run_id=call.optional_id("run_id"),
-        event_type=call["type"],
-        limit=call["limit"] + 1,
-    )
-    return page(rows, call["limit"], lambda row: row["position"])
+def _events(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
+    after, run_id = cursors.number_at(call["cursor"]), call.optional_id("run_id")
+    return uow.listings.events(after=after, run_id=run_id, event_type=call["type"], limit=limit)
 
 
-def _audit(uow: SqlUnitOfWork, call: Call) -> Answer:
-    rows = uow.audit.list(
+def _audit(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
+    return uow.audit.list(
         actor=call["actor"],
         action=call["action"],
         subject_id=call.optional_id("subject_id"),
         before=cursors.id_at(call["cursor"]),
-        limit=call["limit"] + 1,
+        limit=limit,
     )
-    return page(rows, call["limit"], lambda row: row["id"])
 
 
 def _session(_uow: SqlUnitOfWork, call: Call) -> Answer:
@@ -57,37 +51,32 @@ OPERATIONS = (
         handler=_plugins,
         answer=schemas.obj({"items": {"type": "array", "items": schemas.PLUGIN}}),
     ),
-    Operation(
-        method="GET",
-        path=f"{ROOT}/events",
+    paged(
+        "/events",
         name="events.list",
         tag=_TAG,
         summary="What happened, oldest first, in the order of its commits",
-        handler=_events,
-        parameters=(
+        row=schemas.EVENT,
+        read=_events,
+        place=lambda row: row["position"],
+        filters=(
             filter_by("run_id", schemas.ID, "Only those of this Run."),
             filter_by("type", schemas.EVENT_TYPE, "Only those of this type."),
-            CURSOR,
-            LIMIT,
         ),
-        answer=schemas.listed(schemas.EVENT),
     ),
-    Operation(
-        method="GET",
-        path=f"{ROOT}/audit",
+    paged(
+        "/audit",
         name="audit.list",
         tag=_TAG,
         summary="Who changed what, newest first",
-        handler=_audit,
         scope="admin",
-        parameters=(
+        row=schemas.AUDIT,
+        read=_audit,
+        filters=(
             filter_by("actor", schemas.NAME, "Only what this actor did: token:NAME, cli:USER."),
             filter_by("action", schemas.NAME, "Only this action: runs.create."),
             filter_by("subject_id", schemas.ID, "Only what was done to this."),
-            CURSOR,
-            LIMIT,
         ),
-        answer=schemas.listed(schemas.AUDIT),
     ),
     Operation(
         method="GET",

@@ -9,11 +9,10 @@ from runlink.application.errors import Missing
 from runlink.domain import KEEP, Automation, Batch, Item
 from runlink.http import cursors, schemas
 from runlink.http.api.shapes import (
-    CURSOR,
     ID,
-    LIMIT,
     REQUIRED_VERSION,
     ROOT,
+    Rows,
     changed,
     detail,
     filter_by,
@@ -21,7 +20,7 @@ from runlink.http.api.shapes import (
     loaded,
     made,
     one,
-    page,
+    paged,
 )
 from runlink.http.operations import Answer, Call, Operation
 from runlink.store import SqlUnitOfWork
@@ -70,12 +69,11 @@ def _update_batch(uow: SqlUnitOfWork, call: Call) -> Answer:
     return changed(uow, "batches", batch.id)
 
 
-def _list_items(uow: SqlUnitOfWork, call: Call) -> Answer:
+def _list_items(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
     one(uow, "batches", call.id())
     after = cursors.number_at(call["cursor"])
     after = None if after is None else min(after, schemas.MAX_NUMBER)
-    rows = uow.listings.items(call.id(), after=after, limit=call["limit"] + 1)
-    return page(rows, call["limit"], lambda row: row["sequence_number"])
+    return uow.listings.items(call.id(), after=after, limit=limit)
 
 
 def _create_items(uow: SqlUnitOfWork, call: Call) -> Answer:
@@ -192,15 +190,15 @@ OPERATIONS = (
         problems=_REFUSED,
         versioned=True,
     ),
-    Operation(
-        method="GET",
-        path=f"{ROOT}/batches/{{id}}/items",
+    paged(
+        "/batches/{id}/items",
         name="items.list",
         tag=_TAG,
         summary="The items of a batch, by their number",
-        handler=_list_items,
-        parameters=(ID, CURSOR, LIMIT),
-        answer=schemas.listed(schemas.ITEM),
+        row=schemas.ITEM,
+        read=_list_items,
+        place=lambda row: row["sequence_number"],
+        filters=(ID,),
         problems=("not-found",),
     ),
     Operation(
