@@ -19,10 +19,10 @@ import sqlalchemy as sa
 from benchmarks import databases, observations
 from benchmarks.baselines import raw_driver
 from benchmarks.measure import Figure, compared, cpu, progress
-from runlink.application.decide import Read
-from runlink.application.ingest import ingest
+from runlink.application.ingest.decide import Read
+from runlink.application.ingest.ingest import ingest
 from runlink.application.policy import Policy
-from runlink.application.rules import Rules
+from runlink.application.rules.rules import Rules
 from runlink.application.settings import LinkRule
 from runlink.bootstrap import collect_less_often
 from runlink.domain import Automation, Engine, Run

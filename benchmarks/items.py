@@ -18,10 +18,10 @@ from benchmarks import databases, observations
 from benchmarks.baselines import raw_driver, raw_items
 from benchmarks.ingest import _plain
 from benchmarks.measure import Figure, compared, cpu, progress
-from runlink.application.decide import Read
-from runlink.application.ingest import ingest
+from runlink.application.ingest.decide import Read
+from runlink.application.ingest.ingest import ingest
 from runlink.application.policy import Policy
-from runlink.application.rules import Rules
+from runlink.application.rules.rules import Rules
 from runlink.application.settings import ItemRule, LinkRule
 from runlink.bootstrap import collect_less_often
 from runlink.domain import Automation, Engine, Run

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from benchmarks.fake_jenkins import NOW
-from runlink.application.ingest import Outcome
+from runlink.application.ingest.ingest import Outcome
 from runlink.bootstrap import Runlink
 from runlink.daemon import EngineFeed
 from runlink.daemon.turn import Source, Turn, poll_turn

@@ -26,9 +26,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import runlink.testing
 from benchmarks.measure import Figure, compared, cpu, progress
-from runlink.application.decide import Read
-from runlink.application.ingest import ingest
-from runlink.application.rules import Rules
+from runlink.application.ingest.decide import Read
+from runlink.application.ingest.ingest import ingest
+from runlink.application.rules.rules import Rules
 from runlink.domain import Engine
 from runlink.spi import Page
 from runlink.store import SqlStore, open_store

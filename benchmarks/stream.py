@@ -26,7 +26,7 @@ from starlette.routing import Route
 
 from benchmarks.databases import Postgresql, Sqlite, postgresql, sqlite
 from benchmarks.measure import Figure, progress
-from runlink.application.rules import Rules
+from runlink.application.rules.rules import Rules
 from runlink.application.settings import ServerSettings, Settings
 from runlink.daemon import Daemon
 from runlink.daemon.relay import Relay

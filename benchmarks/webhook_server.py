@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from runlink.application.ports import DeliveryRow
 from runlink.application.registry import register
+from runlink.application.rows import DeliveryRow
 from runlink.application.settings import EngineSettings, Secret, ServerSettings, Settings, WebhookSettings
 from runlink.bootstrap import collect_less_often
 from runlink.hosting.authentication import Authenticator, Door

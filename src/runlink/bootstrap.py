@@ -23,7 +23,7 @@ from runlink.application import tracing
 from runlink.application.plan import Pace
 from runlink.application.problems import suggestion
 from runlink.application.registry import Registered, register, registering
-from runlink.application.rules import Rules
+from runlink.application.rules.rules import Rules
 from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings, KeyHook, Settings
 from runlink.config import ConfigError
 from runlink.daemon import Daemon, EngineFeed, Progress

@@ -18,7 +18,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from runlink.application.errors import Missing
-from runlink.application.explain import explain
+from runlink.application.explaining.explain import explain
 from runlink.application.runs import Move, create_run_of, find_run, move_run
 from runlink.bootstrap import Runlink
 from runlink.domain import DomainError, ExecutionStatus
@@ -179,7 +179,7 @@ class Record:
         return self.run(run)
 
     def explain(self, run: RunState | UUID | str, as_of: datetime | None = None) -> dict[str, Any]:
-        """Why the Run is in its state, or was at `as_of`: see `runlink.application.explain`."""
+        """Why the Run is in its state, or was at `as_of`: see `runlink.application.explaining.explain`."""
         rules = self._runlink.rules()
         with self._runlink.store.reading() as uow:
             return explain(uow, rules, find_run(uow, _name(run)), now=self._runlink.now(), as_of=as_of)

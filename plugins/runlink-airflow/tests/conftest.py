@@ -306,7 +306,7 @@ class Host:
             self._fold(each, last=last)
 
     def _fold(self, seen: Observation, *, last: bool) -> None:
-        """By the rules of `runlink.application.decide`, as far as a revision and the ended statuses go."""
+        """By the rules of `runlink.application.ingest.decide`, as far as a revision and the ended statuses go."""
         told = {name: getattr(seen, name) for name in seen.__struct_fields__}
         known = self.table.setdefault(seen.external_id, dict.fromkeys(told) | {"tries": 1, "steps": {}})
         order = 0 if known["revision"] is None else seen.revision.number - known["revision"].number

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import runlink.testing
-from runlink.application.decide import Read
-from runlink.application.ingest import ingest
-from runlink.application.rules import Rules
+from runlink.application.ingest.decide import Read
+from runlink.application.ingest.ingest import ingest
+from runlink.application.rules.rules import Rules
 from runlink.domain import Engine
 from runlink.spi import CursorExpired, TransientError
 from runlink.store import open_store

@@ -122,9 +122,9 @@ class ManyWorkflows:
 
 def follow(url, database):
     import runlink.testing
-    from runlink.application.decide import Read
-    from runlink.application.ingest import ingest
-    from runlink.application.rules import Rules
+    from runlink.application.ingest.decide import Read
+    from runlink.application.ingest.ingest import ingest
+    from runlink.application.rules.rules import Rules
     from runlink.domain import Engine
     from runlink.store import open_store
     from runlink_kubernetes import ArgoAdapter

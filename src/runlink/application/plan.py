@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from runlink.application.linking.relink import EVER, Relinked, relink
 from runlink.application.ports import Store
 from runlink.application.registry import registering
-from runlink.application.relink import EVER, Relinked, relink
-from runlink.application.rules import Linker
+from runlink.application.rules.rules import Linker
 from runlink.application.settings import Settings
 
 _SHOWN: Final = 10

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from runlink.application.ports import UnitOfWork
-from runlink.application.rules import Linker, Rules
+from runlink.application.rules.rules import Linker, Rules
 from runlink.application.settings import EngineSettings, Settings
 from runlink.domain import Automation, Engine, ValidationError
 

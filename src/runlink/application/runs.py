@@ -7,15 +7,16 @@ from enum import StrEnum
 from uuid import UUID
 
 from runlink.application.errors import Missing
-from runlink.application.follow import follow_items
-from runlink.application.link import Linking
-from runlink.application.ports import RunTimes, UnitOfWork
+from runlink.application.items.follow import follow_items
+from runlink.application.items.settle import settle
+from runlink.application.linking.link import Linking
+from runlink.application.linking.relink import Relinking
+from runlink.application.ports import UnitOfWork
 from runlink.application.problems import suggestion
-from runlink.application.relink import Relinking
-from runlink.application.rollup import roll_up
-from runlink.application.rules import Rules
+from runlink.application.rollup.rollup import roll_up
+from runlink.application.rows import RunTimes
+from runlink.application.rules.rules import Rules
 from runlink.application.settings import Settings
-from runlink.application.settle import settle
 from runlink.domain import Automation, Run, RunOrchestration, ValidationError
 
 

@@ -20,7 +20,7 @@ _MAX_STEPS = 12
 
 
 def draw_bars(bars: Sequence[Bar], width: int) -> Text:
-    """The timeline, as `runlink.application.timeline` gives it, in `width` columns; empty where nothing has a time.
+    """The timeline, as `application.explaining.timeline` gives it, in `width` columns; empty where nothing has a time.
 
     `░` queued, `█` running, `▶` goes on. The times on the axis are UTC.
     """

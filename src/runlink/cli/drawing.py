@@ -14,7 +14,7 @@ Facts = Mapping[str, Any]
 
 
 def draw_run(told: Facts) -> Tree:
-    """The explanation of a Run, as `runlink.application.explain` gives it."""
+    """The explanation of a Run, as `runlink.application.explaining.explain` gives it."""
     tree = Tree(_line("Run ", _bold(told["id"]), "  ", _bold(told["automation"])))
     if told["as_of"] is not None:
         tree.add(_line("as it was known at ", when(told["as_of"])))

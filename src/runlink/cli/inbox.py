@@ -29,7 +29,7 @@ def inbox(
 
     `runlink link RUN INSTANCE` takes a suggestion. JSON is one object with `instances` and `runs`.
     """
-    from runlink.application.inbox import inbox as look
+    from runlink.application.linking.inbox import inbox as look
 
     begin = None if since is None else moment(since)
     with session.record(context) as runlink:

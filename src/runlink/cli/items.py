@@ -32,7 +32,7 @@ def preview(
     Says of each step whether it counts, which batch and item it is, what would be made, and what does not fit and why.
     Exit code 1 when something does not fit.
     """
-    from runlink.application.items_preview import preview as told_of
+    from runlink.application.items.preview import preview as told_of
     from runlink.config import load_items
 
     tried = load_items(rule) if rule is not None else ()

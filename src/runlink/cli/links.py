@@ -30,7 +30,7 @@ def link(context: typer.Context, run: RunArgument, instance: InstanceArgument, e
     What the instance started follows the rules. The rule goes to stdout, as TOML.
     """
     from runlink.application import runs
-    from runlink.application.inbox import made_by, rule_of_file
+    from runlink.application.linking.inbox import made_by, rule_of_file
 
     with session.record(context) as runlink:
         rules = runlink.rules()

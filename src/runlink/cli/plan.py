@@ -41,8 +41,8 @@ def plan(context: typer.Context, since: SinceOption = None, form: OutputOption =
 
 
 def _planned(runlink: Any, store: SqlStore, since: Any) -> dict[str, Any]:
+    from runlink.application.linking.relink import EVER
     from runlink.application.plan import plan as look
-    from runlink.application.relink import EVER
 
     begin = since or EVER
     with store.reading() as uow:

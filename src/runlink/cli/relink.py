@@ -14,8 +14,8 @@ from runlink.cli.output import Output
 from runlink.cli.plan import RULES
 
 if TYPE_CHECKING:
-    from runlink.application.relink import Relinked
-    from runlink.application.rules import Rules
+    from runlink.application.linking.relink import Relinked
+    from runlink.application.rules.rules import Rules
     from runlink.bootstrap import Runlink
     from runlink.domain import Engine
 
@@ -59,7 +59,7 @@ def relink(
 
 
 def _relinked(runlink: Runlink, begin: Any, engine: str | None, after: UUID | None, *, dry_run: bool) -> Relinked:
-    from runlink.application import relink as relinking
+    from runlink.application.linking import relink as relinking
 
     with runlink.store.reading() as uow:
         stored = {one.name: one.id for one in uow.engines.list(limit=10_000, include_inactive=True)}

@@ -155,7 +155,7 @@ def show(
     form: OutputOption = Output.TABLE,
 ) -> None:
     """Explain a Run: a timeline across engines, what caused each of its statuses, the rule of each link, and doubts."""
-    from runlink.application.explain import explain
+    from runlink.application.explaining.explain import explain
 
     then = moment(as_of) if as_of else None
     with session.record(context) as runlink:

@@ -20,7 +20,7 @@ from runlink.cli.output import Output
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from runlink.application.ingest import Outcome
+    from runlink.application.ingest.ingest import Outcome
     from runlink.bootstrap import Runlink
     from runlink.daemon import EngineFeed
 

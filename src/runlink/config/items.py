@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from runlink.application.keys import compile_key
+from runlink.application.rules.keys import compile_key
 from runlink.application.settings import ItemRule
 
 _EXPRESSIONS: Final = ("where", "batch", "batch_payload", "sequence_number", "key", "payload", "max_attempts")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from runlink.application.keys import compile_key, compile_template
 from runlink.application.problems import shown, toml_path
+from runlink.application.rules.keys import compile_key, compile_template
 from runlink.application.settings import KeyHook, KeyTemplate, LinkRule, NewRun, ParentRule, Patterns
 
 _MAX_PAIRS = 2000  # of rules that are compared with each other: a longer file is one that a program wrote

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from runlink.application.rules import Rules
+from runlink.application.rules.rules import Rules
 from runlink.application.runs import end_quiet_runs, flag_silent_runs
 from runlink.application.settings import Retention
 from runlink.daemon.dispatch import Dispatch

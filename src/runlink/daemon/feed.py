@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 
 from runlink.application import tracing
 from runlink.application.errors import FenceLost
-from runlink.application.ingest import Outcome
+from runlink.application.ingest.ingest import Outcome
 from runlink.application.ports import Store, UnitOfWork
-from runlink.application.rules import Rules
+from runlink.application.rules.rules import Rules
 from runlink.application.settings import DEFAULT_POLL_INTERVAL_S, EngineSettings
 from runlink.daemon.backoff import react
 from runlink.daemon.errors import AdapterMisbehaved, StoreTrouble, TurnGivenUp, words

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from runlink.application.ingest import Outcome, Tally
+from runlink.application.ingest.ingest import Outcome, Tally
 from runlink.store.feed_health import FeedHealthRow
 
 log = logging.getLogger("runlink.feeds")

@@ -15,9 +15,9 @@ from uuid import UUID
 
 from runlink.application import tracing
 from runlink.application.errors import FenceLost
-from runlink.application.ingest import Outcome
-from runlink.application.ports import DueDelivery
-from runlink.application.receive import Received, received, take_in
+from runlink.application.ingest.ingest import Outcome
+from runlink.application.ingest.receive import Received, received, take_in
+from runlink.application.rows import DueDelivery
 from runlink.daemon.backoff import react
 from runlink.daemon.errors import AdapterMisbehaved, StoreTrouble, TurnGivenUp, words
 from runlink.daemon.feed import LET_GO_S, EngineFeed

@@ -13,8 +13,8 @@ from functools import partial
 from uuid import UUID
 
 from runlink.application.errors import FenceLost
-from runlink.application.ingest import Tally
-from runlink.application.rules import Rules
+from runlink.application.ingest.ingest import Tally
+from runlink.application.rules.rules import Rules
 from runlink.application.settings import Settings
 from runlink.daemon.chores import EVERY_S, FIRST_S, Chores
 from runlink.daemon.dispatch import Dispatch

@@ -15,10 +15,10 @@ from typing import TypeVar
 import msgspec
 
 from runlink.application import tracing
-from runlink.application.decide import Read
-from runlink.application.ingest import Outcome, PageRefused, ingest
+from runlink.application.ingest.decide import Read
+from runlink.application.ingest.ingest import Outcome, PageRefused, ingest
 from runlink.application.ports import Store, UnitOfWork
-from runlink.application.rules import Rules
+from runlink.application.rules.rules import Rules
 from runlink.application.settings import EngineSettings
 from runlink.daemon.errors import AdapterMisbehaved, StoreTrouble, TurnGivenUp
 from runlink.daemon.pages import checked, streamed

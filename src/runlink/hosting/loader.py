@@ -17,9 +17,9 @@ from typing import Any, Self
 
 import pluggy
 
-from runlink.application.keys import RuleFailed
 from runlink.application.problems import suggestion
-from runlink.application.rules import Linker
+from runlink.application.rules.keys import RuleFailed
+from runlink.application.rules.rules import Linker
 from runlink.hosting.checks import capabilities, refusal
 from runlink.hosting.errors import PluginError, UnknownEngineType
 from runlink.hosting.grades import Grade, read_grade

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from runlink.application.ports import DeliveryRow
+from runlink.application.rows import DeliveryRow
 from runlink.domain import new_id
 from runlink.hosting.authentication import SECRET_HEADERS, Door, NotAuthentic
 from runlink.http.problems import RETRY_AFTER_S, Problem

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from prometheus_client.core import Metric
 
-from runlink.application.ingest import Tally
-from runlink.application.rules import Rules
+from runlink.application.ingest.ingest import Tally
+from runlink.application.rules.rules import Rules
 from runlink.application.settings import ServerSettings
 from runlink.hosting.guard import Budget
 from runlink.store import SqlStore

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from runlink.application.ports import DeliveryRow, DueDelivery
+from runlink.application.rows import DeliveryRow, DueDelivery
 from runlink.store import tables
 from runlink.store.bulk import Bulk
 from runlink.store.selection import chosen

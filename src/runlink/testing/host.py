@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 from uuid import UUID
 
-from runlink.application.ingest import Outcome, Read, ingest
-from runlink.application.rules import Rules
+from runlink.application.ingest.ingest import Outcome, Read, ingest
+from runlink.application.rules.rules import Rules
 from runlink.application.settings import EngineSettings
 from runlink.daemon.turn import Source, Turn, poll_turn, watch_turn
 from runlink.domain import Engine, ExecutionStatus

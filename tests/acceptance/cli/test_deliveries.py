@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from runlink.application.ports import DeliveryRow
+from runlink.application.rows import DeliveryRow
 from runlink.domain import new_id
 from runlink.store import open_store, tables
 

@@ -11,8 +11,8 @@ import pytest
 
 import runlink
 from runlink import ExecutionStatus, InvalidStateError, Missing, RunNotEnded, ValidationError, connect
-from runlink.application.decide import Read
-from runlink.application.ingest import ingest
+from runlink.application.ingest.decide import Read
+from runlink.application.ingest.ingest import ingest
 from runlink.bootstrap import Runlink
 from runlink.domain import Batch, BatchExecution, Item, ItemExecution
 from runlink.spi import Observation, Page

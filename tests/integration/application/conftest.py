@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from runlink.application.decide import Read
-from runlink.application.ingest import ingest
+from runlink.application.ingest.decide import Read
+from runlink.application.ingest.ingest import ingest
+from runlink.application.linking.relink import relink
 from runlink.application.policy import Policy
 from runlink.application.registry import register
-from runlink.application.relink import relink
-from runlink.application.rollup import roll_up
-from runlink.application.rules import Rules
+from runlink.application.rollup.rollup import roll_up
+from runlink.application.rules.rules import Rules
 from runlink.application.runs import Move, create_run, end_quiet_runs, flag_silent_runs, link, move_run, unlink
 from runlink.application.settings import EngineSettings, ItemRule, LinkRule, Settings
 from runlink.domain import ExecutionStatus

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from runlink.application.errors import Missing
-from runlink.application.explain import explain
-from runlink.application.telling import MAX_STEPS_TOLD
+from runlink.application.explaining.explain import explain
+from runlink.application.ingest.telling import MAX_STEPS_TOLD
 from runlink.domain import (
     Batch,
     BatchExecution,

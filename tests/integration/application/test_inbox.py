@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from runlink.application.inbox import inbox, made_by
+from runlink.application.linking.inbox import inbox, made_by
 from runlink.config import load
 from runlink.config.links import link_problems
 

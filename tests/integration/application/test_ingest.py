@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from runlink.application.decide import Read
 from runlink.application.errors import FenceLost
-from runlink.application.ingest import PageRefused, ingest
+from runlink.application.ingest.decide import Read
+from runlink.application.ingest.ingest import PageRefused, ingest
 from runlink.domain import ExecutionStatus
 from runlink.spi import UNKNOWN, Attempt, Page, Revision, Step, Unreadable
 from runlink.store import tables

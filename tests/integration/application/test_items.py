@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runlink.application.items_preview import preview
+from runlink.application.items.preview import preview
 from runlink.application.runs import link
 from runlink.application.settings import ItemRule
 from runlink.domain import Batch, ExecutionStatus, Item

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runlink.application.keys import RuleFailed
+from runlink.application.rules.keys import RuleFailed
 from runlink.application.settings import KeyHook, KeyTemplate, NewRun, ParentRule
 from runlink.store import tables
 

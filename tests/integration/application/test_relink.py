@@ -145,7 +145,7 @@ def test_a_rule_that_fails_takes_nothing_off(world, build):
         return [observation.message]
 
     def raise_failure():
-        from runlink.application.keys import RuleFailed
+        from runlink.application.rules.keys import RuleFailed
 
         raise RuleFailed("run_key: broken")
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.engines.puppets import START, S, Shelf, World, puppet, seen, turns, until
 
-from runlink.application.ports import DeliveryRow
+from runlink.application.rows import DeliveryRow
 from runlink.application.settings import Secret, WebhookSettings
 from runlink.daemon.receive import MAX_ATTEMPTS, MAX_FAULTS, ReceiveFeed
 from runlink.domain import new_id

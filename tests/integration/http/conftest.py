@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from runlink.application.access import ROLES, create_token
-from runlink.application.ports import DeliveryRow
+from runlink.application.rows import DeliveryRow
 from runlink.application.settings import ServerSettings
 from runlink.domain import Automation, Batch, Engine, OrchestrationInstance, Run, new_id
 from runlink.http import HttpServer, Service, create_app

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from tests.integration.http.conftest import problem
 
-from runlink.application.rules import Rules
+from runlink.application.rules.rules import Rules
 from runlink.application.runs import create_run, link
 from runlink.domain import Run, RunStarted, new_id
 from runlink.http import stream

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from tests.integration.http.conftest import problem
 
-from runlink.application.ports import Quarantined
+from runlink.application.rows import Quarantined
 from runlink.domain import OrchestrationInstance, Run, new_id
 
 API = "/api/v1"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from runlink.application.ports import DeliveryRow, ObservationRow, Quarantined
+from runlink.application.rows import DeliveryRow, ObservationRow, Quarantined
 from runlink.application.settings import Retention
 from runlink.domain import (
     Automation,

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runlink.application.decide import Read, Verdict, decide
-from runlink.application.ports import Tracked
+from runlink.application.ingest.decide import Read, Verdict, decide
+from runlink.application.rows import Tracked
 from runlink.domain import ExecutionStatus, OrchestrationInstance, new_id
 from runlink.spi import Observation, Revision
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runlink.application.items_rules import MAX_NUMBER, claims_of, fan_out_of, natural, ready
-from runlink.application.items_story import Track, batch_status, story_of
-from runlink.application.ports import StepRow
+from runlink.application.items.rules import MAX_NUMBER, claims_of, fan_out_of, natural, ready
+from runlink.application.items.story import Track, batch_status, story_of
+from runlink.application.rows import StepRow
 from runlink.application.settings import ItemRule
 from runlink.domain import ExecutionStatus, new_id
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runlink.application.keys import (
+from runlink.application.rules.keys import (
     MAX_KEY_LENGTH,
     RuleFailed,
     as_key,

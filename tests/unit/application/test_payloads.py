@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runlink.application.payloads import batch_check, fast, item_check
+from runlink.application.items.payloads import batch_check, fast, item_check
 from runlink.domain import Automation, ValidationError
 
 values = st.recursive(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from runlink.application.conclude import conclude
+from runlink.application.items.settle import ACTOR
 from runlink.application.policy import Policy
-from runlink.application.rollup import apply, due
-from runlink.application.settle import ACTOR
+from runlink.application.rollup.conclude import conclude
+from runlink.application.rollup.rollup import apply, due
 from runlink.domain import ExecutionStatus, Run, new_id
 
 from .test_rollup import T0, at, instance

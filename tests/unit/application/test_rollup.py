@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from runlink.application.conclude import conclude, counting
 from runlink.application.policy import Policy
-from runlink.application.ports import Linked
-from runlink.application.rollup import apply
+from runlink.application.rollup.conclude import conclude, counting
+from runlink.application.rollup.rollup import apply
+from runlink.application.rows import Linked
 from runlink.domain import ExecutionStatus, Run, new_id
 
 S = ExecutionStatus

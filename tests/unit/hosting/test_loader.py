@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from runlink.application.keys import RuleFailed
+from runlink.application.rules.keys import RuleFailed
 from runlink.hosting import PluginError, PluginHost, UnknownEngineType
 from runlink.spi import Adapter, EngineInfo, ExecutionStatus, Observation, Polls, Receives, Refetches, hookimpl
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from runlink.application.inbox import instances_without_run, runs_without_instance
+from runlink.application.linking.inbox import instances_without_run, runs_without_instance
 from runlink.http import cursors, schemas
 from runlink.http.api.shapes import LIMIT, Rows, filter_by, paged
 from runlink.http.operations import Call, Parameter

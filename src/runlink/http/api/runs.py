@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from runlink.application import runs
-from runlink.application.explain import explain
+from runlink.application.explaining.explain import explain
 from runlink.domain import ConcurrencyError
 from runlink.http import schemas
 from runlink.http.api.shapes import ID, ROOT, VERSION, changed, detail, filter_by, listing, loaded, made

@@ -8,11 +8,12 @@ from runlink.testing.contract.lives import Living
 from runlink.testing.contract.manners import Manners
 from runlink.testing.contract.promises import Applies, PromiseBroken, promise, promises
 from runlink.testing.contract.reading import Reading
+from runlink.testing.contract.telling import Telling
 
 __all__ = ["AdapterContract", "Applies", "PromiseBroken", "promise", "promises"]
 
 
-class AdapterContract(Reading, Failing, Refetching, Watching, Receiving, Living, Manners):
+class AdapterContract(Reading, Telling, Failing, Refetching, Watching, Receiving, Living, Manners):
     """Every promise that an adapter makes by the classes it fills in.
 
     class TestAcme(AdapterContract):

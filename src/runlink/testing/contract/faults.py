@@ -16,7 +16,7 @@ from runlink.spi import (
     TransientError,
 )
 from runlink.testing.contract.promises import Contract, PromiseBroken, World, promise, promises
-from runlink.testing.contract.reading import many, scenes, tell_a_life
+from runlink.testing.contract.stories import many, scenes, tell_a_life
 from runlink.testing.faults import PASSING, RETRY_AFTER_S
 from runlink.testing.host import Host
 

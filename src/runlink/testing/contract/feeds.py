@@ -19,7 +19,7 @@ from runlink.spi import (
 )
 from runlink.testing.contract.manners import Manners
 from runlink.testing.contract.promises import Contract, PromiseBroken, World, promise, promises
-from runlink.testing.contract.reading import scenes
+from runlink.testing.contract.stories import scenes
 from runlink.testing.scripted import ScriptedRun
 
 S = ExecutionStatus

@@ -19,7 +19,7 @@ from runlink.application.settings import EngineSettings
 from runlink.hosting.options import secret_places
 from runlink.spi import AdapterError, Polls, Refetches
 from runlink.testing.contract.promises import Contract, World, promise, promises
-from runlink.testing.contract.reading import many, scenes, tell_a_life
+from runlink.testing.contract.stories import many, scenes, tell_a_life
 from runlink.testing.engine import Reply
 from runlink.testing.faults import FAULTS
 from runlink.testing.recording import record, replay

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 from runlink.domain import ExecutionStatus
-from runlink.spi import EngineInfo, Observation, Page, Polls, Refetches
+from runlink.spi import EngineInfo, Observation, Page, Polls
 from runlink.testing.contract.promises import Contract, World, promise, promises
+from runlink.testing.contract.stories import difference, many, scenes, started, tell_a_life
 from runlink.testing.host import Crash
-from runlink.testing.scripted import ScriptedRun
 
 S = ExecutionStatus
 
@@ -85,7 +84,7 @@ class Reading(Contract):
                 promise(
                     not (outcome.new or outcome.changed),
                     f"a turn in which nothing happened told {outcome.new} new and {outcome.changed} changed instances: "
-                    f"{_difference(before, world.host.table())}",
+                    f"{difference(before, world.host.table())}",
                 )
 
     @promises(Polls)
@@ -130,7 +129,7 @@ class Reading(Contract):
                     seen = tuple(reversed(seen))
                 other.take(Page(observations=seen), began_at=began_at)
             straight, reverse = world.host.table(), other.table()
-            promise(straight == reverse, f"read backwards, it says otherwise: {_difference(straight, reverse)}")
+            promise(straight == reverse, f"read backwards, it says otherwise: {difference(straight, reverse)}")
 
     @promises(Polls)
     def test_each_native_status_is_mapped(self) -> None:
@@ -202,25 +201,6 @@ class Reading(Contract):
             promise(not set(extra) - gone, f"rows that are no run of the engine: {sorted(set(extra) - gone)}")
             promise(not world.host.set_aside(), f"set aside: {[i['reason'] for i in world.host.set_aside()]}")
 
-    @promises(Polls, features=("resets",))
-    def test_numbers_that_begin_again_are_other_runs(self) -> None:
-        """The engine was installed anew and counts from 1 again: earlier rows stay as they were."""
-        with self.world() as world:
-            old = [world.engine.start(native=None) for _ in range(3)]
-            for run in old:
-                world.engine.advance()
-                world.engine.end(run, S.FAILED)
-            self.settle(world)
-            before = world.host.table()
-            world.engine.reset()
-            for _ in range(4):
-                world.engine.end(world.engine.start())
-                world.engine.advance()
-            self.settle(world)
-            self.agree(world)
-            after = {name: row for name, row in world.host.table().items() if name in before}
-            promise(before == after, f"rows of before the reset were changed: {_difference(before, after)}")
-
     @promises(Polls)
     def test_unicode_arrives_as_it_was(self) -> None:
         """Names, messages and parameters in any script."""
@@ -235,21 +215,6 @@ class Reading(Contract):
                     promise(told == true, f"parameter {name!r} is told as {told!r}, and is {true!r}")
                 if world.engine.has("messages"):
                     promise("☃ 日本 \U0001f680" in str(row["message"]), f"the message is told as {row['message']!r}")
-
-    @promises(Polls, features=("parents",))
-    def test_a_child_names_its_parent(self) -> None:
-        """`parent` is the external id of the run that started this one, also when the parent is told later."""
-        with self.world() as world:
-            parent = world.engine.start()
-            children = [world.engine.start(parent=parent) for _ in range(2)]
-            self.settle(world)
-            for run in (*children, parent):
-                world.engine.advance()
-                world.engine.end(run)
-            self.settle(world)
-            for child in children:
-                told, true = self.agrees(world, child)["parent_external_id"], world.engine.external_id(parent)
-                promise(told == true, f"the parent is told as {told!r}, and is {true!r}")
 
     @promises(Polls)
     def test_a_clock_that_differs_loses_nothing(self) -> None:
@@ -300,7 +265,7 @@ class Reading(Contract):
                         kept <= MOST_KEPT_BYTES + 3000 * size,
                         f"after {len(told)} runs {kept / 1e6:.0f} MB are kept; tell pages as they are read",
                     )
-                    alive = observations_alive() if len(told) > MOST_OBSERVATIONS and len(told) % 2000 < size else 0
+                    alive = _observations_alive() if len(told) > MOST_OBSERVATIONS and len(told) % 2000 < size else 0
                     promise(
                         alive <= MOST_OBSERVATIONS + size,
                         f"{alive} observations are in memory at once; yield each page",
@@ -310,147 +275,7 @@ class Reading(Contract):
             missing = {world.engine.external_id(run) for run in world.engine.runs} - told
             promise(not missing, f"{len(missing)} of {MANY_RUNS} runs are not told, e.g. {sorted(missing)[:3]}")
 
-    @promises(Polls, Refetches, features=("deletion",))
-    def test_what_the_engine_forgot(self) -> None:
-        """Deleted after its end, a run stays as it ended; deleted while it was open, it has vanished."""
-        with self.world() as world:
-            ended, running, kept = (world.engine.start() for _ in range(3))
-            world.engine.advance()
-            world.engine.end(ended)
-            world.host.turn()
-            names = {run: world.engine.external_id(run) for run in (ended, running)}
-            world.engine.advance()
-            world.engine.delete(ended)
-            world.engine.delete(running)
-            self.settle(world, 4)
-            table = world.host.table()
-            row = table[names[ended]]
-            promise(not row["vanished"] and row["status"] is S.COMPLETED, f"the ended run is told as {row['status']}")
-            row = table[names[running]]
-            promise(row["vanished"], f"the run that was deleted while it ran is still told as {row['status']}")
-            self.agrees(world, kept)
 
-    @promises(Polls, features=("reruns",))
-    def test_a_rerun_in_place_is_seen(self) -> None:
-        """An ended run is at work again under its id: the row follows, as another attempt."""
-        with self.world() as world:
-            run = world.engine.start()
-            world.engine.advance()
-            world.engine.end(run, S.FAILED)
-            self.settle(world)
-            world.engine.advance(600)
-            world.engine.rerun(run)
-            self.settle(world)
-            row = self.agrees(world, run)
-            promise(row["attempt"] == 2, f"a run that was begun twice is told as attempt {row['attempt']}")
-            world.engine.advance(600)
-            world.engine.end(run)
-            self.settle(world)
-            self.agrees(world, run)
-
-    @promises(Polls, features=("attempts",))
-    def test_tries_are_counted_as_the_engine_counts(self) -> None:
-        """`attempt` is the engine's count, and earlier tries stay as they ended, also when they were never seen."""
-        with self.world() as world:
-            run = world.engine.start()
-            for _ in range(2):
-                world.engine.advance()
-                world.engine.end(run, S.FAILED)
-                world.engine.advance()
-                world.engine.retry(run)
-            self.settle(world)
-            row = self.agrees(world, run)
-            promise(row["attempt"] == run.attempt, f"attempt is told as {row['attempt']}, and is {run.attempt}")
-            world.engine.end(run)
-            self.settle(world)
-            self.agrees(world, run)
-            tries = world.host.attempts()[world.engine.external_id(run)]
-            told = {number: row["status"] for number, row in tries.items() if number in (1, 2)}
-            promise(set(told.values()) <= {S.FAILED}, f"the failed tries are told as {told}")
-
-    @promises(Polls, features=("steps",))
-    def test_steps_follow_the_run(self) -> None:
-        """Steps have the engine's names, one id over time, and end as they ended."""
-        with self.world() as world:
-            run = world.engine.start()
-            self.settle(world)
-            world.engine.advance()
-            world.engine.end(run, S.FAILED)
-            self.settle(world)
-            row = self.agrees(world, run)
-            told = {(step[1], step[2]): step[3] for step in row["steps"]}
-            for step in run.steps:
-                there = [status for (name, n), status in told.items() if step.name in name and n == step.attempt]
-                promise(there == [step.status], f"step {step.name!r} is told as {there}, and is {step.status}")
-            promise(len(row["steps"]) == len(run.steps), f"{len(row['steps'])} steps are told of {len(run.steps)}")
-
-
-# --- lives that several tests play -----------------------------------------------------------------------------------
-
-
-def scenes(world: World) -> Iterator[None]:
-    """A life of the common cases, a scene at a time."""
-    engine = world.engine
-    first, second = engine.start(), engine.start()
-    yield
-    engine.advance()
-    engine.end(first)
-    waiting = engine.start(pending=True)
-    yield
-    engine.advance()
-    engine.begin(waiting)
-    engine.end(second, S.FAILED)
-    third = engine.start(parent=waiting)
-    yield
-    short = engine.start()  # within one second
-    engine.end(short)
-    yield
-    engine.advance(3600)
-    engine.end(waiting, S.CANCELLED)
-    engine.start()
-    yield
-    engine.advance()
-    engine.end(third)
-    yield
-
-
-def tell_a_life(world: World) -> None:
-    """All of it before anybody looks."""
-    for _ in scenes(world):
-        pass
-
-
-def many(world: World, count: int, message: str = "") -> None:
-    """Runs that began and ended a second apart; the message makes each as large as it is."""
-    for _ in range(count):
-        run = world.engine.start()
-        if message and world.engine.has("parameters"):
-            run.parameters["bulk"] = message
-        world.engine.advance(1)
-        world.engine.end(run, message=message)
-
-
-def observations_alive() -> int:
+def _observations_alive() -> int:
     """How many are in memory."""
     return sum(type(one) is Observation for one in gc.get_objects())
-
-
-def started(world: World, word: str, meaning: ExecutionStatus) -> ScriptedRun:
-    """A run with this very word."""
-    run = world.engine.start(pending=meaning is S.PENDING, native=word if not meaning.is_ended else None)
-    if meaning is S.RETRYING:
-        world.engine.set_status(run, meaning, word)
-    if meaning.is_ended:
-        world.engine.advance()
-        world.engine.end(run, meaning, native=word)
-    return run
-
-
-def _difference(left: dict[str, Any], right: dict[str, Any]) -> str:
-    for name in sorted(left.keys() | right.keys()):
-        one, other = left.get(name), right.get(name)
-        if one is None or other is None:
-            return f"{name} is in one of them only"
-        if fields := [key for key in one if one[key] != other[key]]:
-            return f"{name}: {fields[0]} is {one[fields[0]]!r} and {other[fields[0]]!r}"
-    return "nothing"

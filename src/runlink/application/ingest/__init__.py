@@ -1,0 +1,1 @@
+"""The one write path: what any feed learnt about instances, read, judged and written."""
