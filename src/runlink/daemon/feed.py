@@ -21,7 +21,7 @@ from runlink.daemon.push import Push
 from runlink.daemon.turn import Source, Turn, poll_turn
 from runlink.domain import Engine
 from runlink.hosting import AdapterFault, HostedAdapter
-from runlink.hosting.guard import Budget
+from runlink.hosting.meters import Budget
 from runlink.spi import AdapterError, EngineInfo
 from runlink.store.feed_health import FeedHealthRow
 

@@ -24,7 +24,7 @@ from runlink.daemon.receive import ReceiveFeed
 from runlink.daemon.relay import Relay
 from runlink.daemon.watch import WatchFeed
 from runlink.daemon.workers import Workers
-from runlink.hosting.guard import Budget
+from runlink.hosting.meters import Budget
 from runlink.store import SqlStore, outage
 from runlink.store.event_log import Committed
 from runlink.store.feed_health import FeedHealthRow

@@ -13,7 +13,7 @@ from prometheus_client.core import Metric
 from runlink.application.ingest.ingest import Tally
 from runlink.application.rules.rules import Rules
 from runlink.application.settings import ServerSettings
-from runlink.hosting.guard import Budget
+from runlink.hosting.meters import Budget
 from runlink.store import SqlStore
 from runlink.store.feed_health import FeedHealthRow
 

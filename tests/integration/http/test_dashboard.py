@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from runlink.domain import Engine, ExecutionStatus, OrchestrationInstance, Run, RunOrchestration
-from runlink.hosting.guard import Budget
+from runlink.hosting.meters import Budget
 from runlink.http.dashboard import ASSETS, VIEWS
 
 API = "/api/v1"

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.integration.http.conftest import problem
 
 from runlink.application.settings import ServerSettings
-from runlink.hosting.guard import Budget
+from runlink.hosting.meters import Budget
 from runlink.http import HttpServer, ServerRefused, Service, create_app, guard, server
 from runlink.http.metrics import NAMES
 from runlink.http.problems import KINDS, problem_of

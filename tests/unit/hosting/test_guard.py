@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from runlink.hosting import Guard
-from runlink.hosting.guard import SkewMeter, TokenBucket
+from runlink.hosting.meters import SkewMeter, TokenBucket
 from runlink.spi import TransientError
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
