@@ -18,8 +18,7 @@ import httpx
 import pytest
 import respx
 
-import runlink.testing
-from runlink.spi import Observation, Page
+from runlink.testing import Host, hosts
 from runlink_airflow import AirflowAdapter
 
 URL = "http://airflow.test"
@@ -266,69 +265,6 @@ def _shown(row: Row) -> Row:
     return {name: value for name, value in row.items() if not name.startswith("_")}
 
 
-class Host:
-    """What the real host does with an adapter, as far as a plugin can tell: the turn, the cursors, the table."""
-
-    def __init__(self, adapter: AirflowAdapter) -> None:
-        self.adapter = adapter
-        self.cursors: dict[str, str] = {}
-        self.table: dict[str, Row] = {}
-        self.gone: set[str] = set()
-
-    def turn(self, *, pages: int | None = None) -> list[Page]:
-        """A poll, then a refetch of the open instances it did not show and of the ended ones without steps.
-
-        `pages`: the crash comes after so many.
-        """
-        seen: list[Page] = []
-        for page in self.adapter.poll(dict(self.cursors)):
-            if pages is not None and len(seen) == pages:
-                return seen
-            seen.append(page)
-            self.take(page)
-        shown = {each.external_id for page in seen for each in page.observations}
-        again = [
-            name
-            for name, known in self.table.items()
-            if name not in self.gone
-            and ((name not in shown and known["finished_at"] is None) or (known["finished_at"] and not known["steps"]))
-        ]
-        for page in self.adapter.refetch(again):
-            self.take(page)
-        return seen
-
-    def take(self, page: Page) -> None:
-        assert page.unreadable == ()
-        self.cursors.update({name: cursor for name, cursor in page.cursors.items() if cursor is not None})
-        self.gone.update(page.gone)
-        for place, each in enumerate(page.observations):
-            last = all(other.external_id != each.external_id for other in page.observations[place + 1 :])
-            self._fold(each, last=last)
-
-    def _fold(self, seen: Observation, *, last: bool) -> None:
-        """By the rules of `runlink.application.ingest.decide`, as far as a revision and the ended statuses go."""
-        told = {name: getattr(seen, name) for name in seen.__struct_fields__}
-        known = self.table.setdefault(seen.external_id, dict.fromkeys(told) | {"tries": 1, "steps": {}})
-        order = 0 if known["revision"] is None else seen.revision.number - known["revision"].number
-        if order < 0 or (not last and order == 0):
-            return
-        back = known["status"] is not None and _rank(seen) < _rank_of(known["status"])
-        if back or (known["finished_at"] and seen.status != known["status"]):
-            known.update(tries=known["tries"] + 1, finished_at=None, started_at=None, message=None)
-        steps = told.pop("steps")
-        if isinstance(steps, tuple):
-            known["steps"] = known["steps"] | {(step.external_id, step.attempt): step for step in steps}
-        known.update({name: value for name, value in told.items() if value is not None})
-
-
-def _rank(seen: Observation) -> int:
-    return _rank_of(seen.status)
-
-
-def _rank_of(status: str) -> int:
-    return {"PENDING": 0, "PROCESSING": 1, "RETRYING": 1}.get(str(status), 2)
-
-
 @pytest.fixture
 def airflow() -> Iterator[FakeAirflow]:
     fake = FakeAirflow()
@@ -342,34 +278,22 @@ def airflow() -> Iterator[FakeAirflow]:
 
 
 @pytest.fixture
-def adapter(airflow: FakeAirflow) -> Iterator[AirflowAdapter]:
-    built = new_adapter()
-    yield built
-    runlink.testing.close(built)
-
-
-def new_adapter(url: str = URL, **options: Any) -> AirflowAdapter:
-    """An adapter whose look-back window begins a day before the recorded story."""
-    options = {"since": datetime.fromisoformat("2026-11-22T14:34:00+00:00"), "config": LOGIN} | options
-    return runlink.testing.build(AirflowAdapter, url, **options)
+def make_host(airflow: FakeAirflow) -> Iterator[Callable[..., Host]]:
+    """Makes hosts with the fake's clock, whose look-back window begins a day before the recorded story."""
+    since = datetime.fromisoformat("2026-11-22T14:34:00+00:00")
+    with hosts(AirflowAdapter, URL, now=lambda: airflow.now, since=since, config=LOGIN) as make:
+        yield make
 
 
 @pytest.fixture
-def make_adapter() -> Iterator[Callable[..., AirflowAdapter]]:
-    made: list[AirflowAdapter] = []
-
-    def make(**options: Any) -> AirflowAdapter:
-        made.append(new_adapter(**options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        runlink.testing.close(each)
+def make_adapter(make_host: Callable[..., Host]) -> Callable[..., AirflowAdapter]:
+    return lambda **options: make_host(**options).adapter
 
 
 @pytest.fixture
-def make_host(make_adapter: Callable[..., AirflowAdapter]) -> Callable[..., Host]:
-    return lambda **options: Host(make_adapter(**options))
+def adapter(make_host: Callable[..., Host]) -> AirflowAdapter:
+    built: AirflowAdapter = make_host().adapter
+    return built
 
 
 @pytest.fixture

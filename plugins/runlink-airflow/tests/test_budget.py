@@ -2,16 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 
-import runlink.testing
-
 AT = datetime(2026, 11, 23, 14, 40, tzinfo=UTC)
 END = 14
 
 
-def spent(adapter, work):
-    before = runlink.testing.requests_made(adapter)
-    result = work()
-    return runlink.testing.requests_made(adapter) - before, result
+def spent(host):
+    """The requests of a poll, and its pages."""
+    before = host.requests
+    pages = list(host.adapter.poll(host.cursors()))
+    return host.requests - before, pages
 
 
 def test_an_idle_poll_is_one_request_and_no_page(airflow, make_host):
@@ -20,7 +19,7 @@ def test_an_idle_poll_is_one_request_and_no_page(airflow, make_host):
     host.turn()
     airflow.now += timedelta(minutes=3)
     host.turn()
-    assert [spent(host.adapter, lambda: list(host.adapter.poll(host.cursors))) for _ in range(3)] == [(1, [])] * 3
+    assert [spent(host) for _ in range(3)] == [(1, [])] * 3
 
 
 def test_a_poll_just_after_is_one_request_too(airflow, make_host):
@@ -28,8 +27,8 @@ def test_a_poll_just_after_is_one_request_too(airflow, make_host):
     host = make_host()
     airflow.at(END)
     host.turn()
-    list(host.adapter.poll(host.cursors))
-    count, pages = spent(host.adapter, lambda: list(host.adapter.poll(host.cursors)))
+    list(host.adapter.poll(host.cursors()))
+    count, pages = spent(host)
     assert count == 1
     assert sum(len(page.observations) for page in pages) > 3
 
@@ -38,10 +37,11 @@ def test_a_poll_while_one_run_runs_is_two_requests(airflow, make_host):
     host = make_host()
     airflow.at(8)
     host.turn()
+    list(host.adapter.poll(host.cursors()))  # the tasks of what had ended before it was first seen
     airflow.paths()
-    list(host.adapter.poll(host.cursors))
+    list(host.adapter.poll(host.cursors()))
     assert sum(path.endswith("taskInstances") for path in airflow.paths()) == 1
-    assert spent(host.adapter, lambda: list(host.adapter.poll(host.cursors)))[0] == 2
+    assert spent(host)[0] == 2
 
 
 def test_tries_are_read_once(airflow, make_host):
@@ -57,20 +57,21 @@ def test_tries_are_read_once(airflow, make_host):
 
 def test_the_audit_log_is_asked_once_for_all_that_failed_meanwhile(airflow, make_host):
     host = make_host()
+    host.check()
+    airflow.paths()
     for number in (8, 9, 9, 12, 12):
         airflow.at(number)
         host.turn()
     assert airflow.paths().count("eventLogs") == 3  # fail_pipeline, the cancelled run, fail_pipeline again
 
 
-def test_a_first_look_reads_in_bulk(airflow, make_adapter, run_row):
+def test_a_first_look_reads_in_bulk(airflow, make_host, run_row):
     """2,000 ended runs: a token, what is open, 20 pages, the audit log of what failed, the tasks of 100 of these."""
     airflow.now = AT
     for number in range(1, 2001):
         state = "failed" if number % 10 == 0 else "success"
         airflow.add(run_row(number) | {"state": state, "end_date": AT.isoformat()})
-    adapter = make_adapter()
-    count, pages = spent(adapter, lambda: list(adapter.poll({})))
+    count, pages = spent(make_host())
     assert sum(len(page.observations) for page in pages) == 2000
     assert count == 1 + 1 + 20 + 20 + 100
 
@@ -79,9 +80,9 @@ def test_excluded_dags_cost_nothing_more(airflow, make_host):
     host = make_host(include=["ok_*"], exclude=["long_*"])
     airflow.at(8)
     host.turn()
-    assert {row["workflow"] for row in host.table.values()} == {"ok_pipeline"}
-    list(host.adapter.poll(host.cursors))
-    assert spent(host.adapter, lambda: list(host.adapter.poll(host.cursors)))[0] == 1
+    assert {row["workflow"] for row in host.table().values()} == {"ok_pipeline"}
+    list(host.adapter.poll(host.cursors()))
+    assert spent(host)[0] == 1
 
 
 def test_running_runs_take_turns_with_their_tasks(airflow, make_host, run_row):
@@ -91,7 +92,7 @@ def test_running_runs_take_turns_with_their_tasks(airflow, make_host, run_row):
     host = make_host()
     read = []
     for _ in range(3):
-        list(host.adapter.poll(host.cursors))
+        list(host.adapter.poll(host.cursors()))
         read.append([path for path in airflow.paths() if path.endswith("/taskInstances")])
     assert [len(each) for each in read] == [20, 20, 20]
     assert len({path for each in read for path in each}) == 50
@@ -104,7 +105,7 @@ def test_a_long_queue_is_read_again_in_one_listing(airflow, make_host, run_row):
         airflow.add(run_row(number, at=-7200))
     host = make_host()
     host.turn()
-    assert len(host.table) == 80
+    assert len(host.table()) == 80
     airflow.now += timedelta(minutes=5)
     airflow.paths()
     host.turn()

@@ -35,7 +35,7 @@ def test_a_token_that_is_no_more_is_renewed(name, airflow, make_host, recorded):
     airflow.at(9)
     host.turn()
     assert airflow.tokens == 2
-    assert any(row["native_status"] == "failed" for row in host.table.values())
+    assert any(row["native_status"] == "failed" for row in host.table().values())
 
 
 def test_a_token_that_is_refused_at_once_is_not_renewed_for_ever(airflow, adapter):
@@ -117,6 +117,6 @@ def test_check_warns(airflow, adapter, recorded):
 def test_no_secret_in_what_is_told(airflow, make_host):
     host = make_host()
     airflow.at(14)
-    pages = host.turn()
+    pages = list(host.adapter.poll({}))
     assert "s3cret-word" not in repr(pages)
     assert "token-1" not in repr(pages)

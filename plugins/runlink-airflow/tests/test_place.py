@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from runlink.spi import CursorExpired, TransientError
+from runlink.testing import Crash
 from runlink_airflow.place import OVERLAP, PARTITION, Place
 
 AT = datetime(2026, 11, 23, 14, 40, tzinfo=UTC)
@@ -26,11 +27,11 @@ def test_the_next_window_begins_before_the_last_poll_did(airflow, make_host, run
     airflow.now = AT
     airflow.add(ended(run_row(1), -300))
     host.turn()
-    assert Place.load(host.cursors[PARTITION]).since == AT - OVERLAP
+    assert Place.load(host.cursors()[PARTITION]).since == AT - OVERLAP
     airflow.add(ended(run_row(2), -100))  # touched before the last poll began, committed after it
     airflow.now = AT + timedelta(seconds=15)
     host.turn()
-    assert len(host.table) == 2
+    assert len(host.table()) == 2
 
 
 def test_the_hosts_clock_does_not_matter(airflow, make_host):
@@ -39,8 +40,8 @@ def test_the_hosts_clock_does_not_matter(airflow, make_host):
     for number in (3, 9, 14):
         airflow.at(number)
         host.turn()
-    assert len(host.table) == 8
-    assert Place.load(host.cursors[PARTITION]).since < datetime(2027, 1, 1, tzinfo=UTC)
+    assert len(host.table()) == 8
+    assert Place.load(host.cursors()[PARTITION]).since < datetime(2027, 1, 1, tzinfo=UTC)
 
 
 def test_an_engine_whose_clock_was_set_back_loses_nothing_new(airflow, make_host, run_row):
@@ -51,11 +52,11 @@ def test_an_engine_whose_clock_was_set_back_loses_nothing_new(airflow, make_host
     airflow.now = AT - timedelta(hours=1)
     airflow.add(ended(run_row(2, at=-3600), -3600))
     host.turn()
-    assert len(host.table) == 2
+    assert len(host.table()) == 2
 
 
 def test_without_a_date_the_hosts_clock_stands_in(airflow, make_host, run_row):
-    host = make_host(now=lambda: AT)
+    host = make_host(now=lambda: AT, still=True)
     airflow.now = AT - timedelta(days=300)
     airflow.add(ended(run_row(1), 0))
     real = airflow.answer
@@ -67,8 +68,8 @@ def test_without_a_date_the_hosts_clock_stands_in(airflow, make_host, run_row):
 
     airflow.answer = undated
     host.turn()
-    assert Place.load(host.cursors[PARTITION]).since == AT - OVERLAP
-    assert len(host.table) == 1
+    assert Place.load(host.cursors()[PARTITION]).since == AT - OVERLAP
+    assert len(host.table()) == 1
 
 
 def test_more_than_a_hundred_rows_come_in_pages(airflow, make_host, run_row):
@@ -76,8 +77,9 @@ def test_more_than_a_hundred_rows_come_in_pages(airflow, make_host, run_row):
     for number in range(1, 251):
         airflow.add(ended(run_row(number), 0))
     host = make_host()
-    assert [len(page.observations) for page in host.turn()] == [100, 100, 50]
-    assert len(host.table) == 250
+    assert [len(page.observations) for page in host.adapter.poll({})] == [100, 100, 50]
+    host.turn()
+    assert len(host.table()) == 250
 
 
 def test_a_running_run_that_is_touched_between_pages_shifts_nothing(airflow, make_host, run_row):
@@ -98,23 +100,25 @@ def test_a_running_run_that_is_touched_between_pages_shifts_nothing(airflow, mak
     host = make_host()
     host.turn()
     airflow.answer = touching
-    names = [each.external_id for each in told(host.adapter.poll(host.cursors))]
+    names = [each.external_id for each in told(host.adapter.poll(host.cursors()))]
     assert len(names) == len(set(names)) == 230
 
 
-def test_a_long_first_look_goes_on_where_it_was_killed(airflow, make_host, make_adapter, run_row):
+def test_a_long_first_look_goes_on_where_it_was_killed(airflow, make_host, run_row):
     airflow.now = AT
     for number in range(1, 451):
         airflow.add(ended(run_row(number), 0))
     host = make_host()
-    host.turn(pages=2)
-    assert len(host.table) == 200
-    host.adapter = make_adapter()
-    assert sum(len(page.observations) for page in host.turn()) == 250
-    assert len(host.table) == 450
+    with pytest.raises(Crash):
+        host.turn(crash_after=2)
+    assert len(host.table()) == 200
+    host.restart()
+    assert len(told(host.adapter.poll(host.cursors()))) == 250
+    host.turn()
+    assert len(host.table()) == 450
     airflow.runs[0] |= {"state": "queued", "start_date": None, "end_date": None, "_updated_at": AT}
     host.turn()
-    assert host.table["etl/r1@1795444800.000000"]["native_status"] == "queued"  # back at the first page
+    assert host.table()["etl/r1@1795444800.000000"]["native_status"] == "queued"  # back at the first page
 
 
 def test_a_page_token_that_the_engine_does_not_take_any_more(airflow, make_host):
@@ -134,13 +138,14 @@ def test_an_idle_window_is_moved_on_now_and_then(airflow, make_host, run_row):
     host = make_host()
     airflow.now = AT
     host.turn()
-    before = dict(host.cursors)
+    before = dict(host.cursors())
     airflow.now += timedelta(minutes=5)
-    assert host.turn() == []
-    assert host.cursors == before
+    assert list(host.adapter.poll(before)) == []
+    host.turn()
+    assert host.cursors() == before
     airflow.now += timedelta(minutes=10)
     host.turn()
-    assert host.cursors != before
+    assert host.cursors() != before
 
 
 def test_what_ended_before_the_window_is_left_out_and_what_is_open_is_not(airflow, make_host, run_row):
@@ -150,7 +155,7 @@ def test_what_ended_before_the_window_is_left_out_and_what_is_open_is_not(airflo
     airflow.add(run_row(2, at=-3600))  # waits in the queue of a paused DAG, touched an hour before the window
     airflow.add(ended(run_row(3), 60))
     host.turn()
-    assert sorted(name.split("@")[0] for name in host.table) == ["etl/r2", "etl/r3"]
+    assert sorted(name.split("@")[0] for name in host.table()) == ["etl/r2", "etl/r3"]
 
 
 # --- deletion: no tombstone ----------------------------------------------------------------------------------------

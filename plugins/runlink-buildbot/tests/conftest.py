@@ -1,4 +1,4 @@
-"""The Buildbot in memory behind respx (`master`), adapters over it, and a host of a few lines."""
+"""The Buildbot in memory behind respx (`master`), adapters over it, and hosts that follow it."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,55 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_buildbot import FakeBuildbot, Row, recording
 
-import runlink.testing
-from runlink.spi import Observation, Page
+from runlink.testing import Host, hosts
 from runlink_buildbot import BuildbotAdapter
 
 URL = "http://buildbot.test"
-
-
-class Host:
-    """What the real host does with an adapter, as far as a plugin can tell: the turn, the cursors, the table."""
-
-    def __init__(self, adapter: BuildbotAdapter) -> None:
-        self.adapter = adapter
-        self.cursors: dict[str, str] = {}
-        self.table: dict[str, Row] = {}
-        self.gone: set[str] = set()
-
-    def turn(self, *, pages: int | None = None) -> list[Page]:
-        """A poll, then a refetch of the open instances it did not show and of the ended ones without steps.
-
-        `pages`: the crash comes after so many.
-        """
-        seen: list[Page] = []
-        for page in self.adapter.poll(dict(self.cursors)):
-            if pages is not None and len(seen) == pages:
-                return seen
-            seen.append(page)
-            self.take(page)
-        shown = {each.external_id for page in seen for each in page.observations}
-        again = [
-            name
-            for name, known in self.table.items()
-            if (name not in shown and known["finished_at"] is None) or (known["finished_at"] and known["steps"] is None)
-        ]
-        for page in self.adapter.refetch(again):
-            self.take(page)
-        return seen
-
-    def take(self, page: Page) -> None:
-        assert page.unreadable == ()
-        self.cursors.update({name: cursor for name, cursor in page.cursors.items() if cursor is not None})
-        self.gone.update(page.gone)
-        for each in page.observations:
-            self._fold(each)
-
-    def _fold(self, seen: Observation) -> None:
-        told = {name: getattr(seen, name) for name in seen.__struct_fields__}
-        known = self.table.setdefault(seen.external_id, dict.fromkeys(told) | {"tries": {}})
-        known["tries"].update({attempt.number: attempt for attempt in told.pop("attempts")})
-        known.update({name: value for name, value in told.items() if value is not None})
 
 
 @pytest.fixture
@@ -73,34 +28,22 @@ def master() -> Iterator[FakeBuildbot]:
 
 
 @pytest.fixture
-def adapter(master: FakeBuildbot) -> Iterator[BuildbotAdapter]:
-    built = new_adapter()
-    yield built
-    runlink.testing.close(built)
-
-
-def new_adapter(url: str = URL, **options: Any) -> BuildbotAdapter:
-    """An adapter whose look-back window begins a day before the recorded story."""
-    options = {"since": datetime.fromisoformat("2026-11-22T14:49:00+00:00")} | options
-    return runlink.testing.build(BuildbotAdapter, url, **options)
+def make_host(master: FakeBuildbot) -> Iterator[Callable[..., Host]]:
+    """Makes hosts with the recorded Buildbot's clock, whose look-back window begins a day before the story."""
+    since = datetime.fromisoformat("2026-11-22T14:49:00+00:00")
+    with hosts(BuildbotAdapter, URL, now=lambda: master.now, since=since) as make:
+        yield make
 
 
 @pytest.fixture
-def make_adapter() -> Iterator[Callable[..., BuildbotAdapter]]:
-    made: list[BuildbotAdapter] = []
-
-    def make(**options: Any) -> BuildbotAdapter:
-        made.append(new_adapter(**options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        runlink.testing.close(each)
+def make_adapter(make_host: Callable[..., Host]) -> Callable[..., BuildbotAdapter]:
+    return lambda **options: make_host(**options).adapter
 
 
 @pytest.fixture
-def make_host(make_adapter: Callable[..., BuildbotAdapter]) -> Callable[..., Host]:
-    return lambda **options: Host(make_adapter(**options))
+def adapter(make_host: Callable[..., Host]) -> BuildbotAdapter:
+    built: BuildbotAdapter = make_host().adapter
+    return built
 
 
 @pytest.fixture

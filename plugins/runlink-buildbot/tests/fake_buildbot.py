@@ -6,7 +6,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,13 @@ def rows(name: str) -> list[Row]:
 
 
 class FakeBuildbot:
-    """`tables`: collection -> rows. `faults` may answer in its place: called with the request, None passes it on."""
+    """`tables`: collection -> rows. `faults` may answer in its place: called with the request, None passes it on.
+
+    `now` is its clock, which no answer shows.
+    """
 
     def __init__(self) -> None:
+        self.now = datetime(2026, 11, 23, 14, 49, tzinfo=UTC)
         self.requests: list[httpx.Request] = []
         self.tables: dict[str, list[Row]] = {name: [] for name in KEYS}
         self.tables |= {"masters": rows("002"), "builders": rows("004")}
@@ -67,7 +71,8 @@ class FakeBuildbot:
         self.tables["buildsets"] = list(
             {row["buildsetid"]: self._buildset(row) for row in self.tables["buildrequests"]}.values()
         )
-        seen_at = datetime.fromisoformat(recording(builds_file)["recorded_at"]).timestamp()
+        self.now = datetime.fromisoformat(recording(builds_file)["recorded_at"])
+        seen_at = self.now.timestamp()
         self.tables["steps"] = [
             step for build in self.tables["builds"] for step in self._steps(build["buildid"], seen_at, moment)
         ]

@@ -121,11 +121,16 @@ def _results(native: str) -> Any:
     return RESULTS.get(native, native)
 
 
+def _is_over(run: ScriptedRun) -> bool:
+    """Buildbot has words for ends alone, so one that nobody has heard of is an end."""
+    return run.status.is_ended or run.native not in BuildbotEngine.statuses
+
+
 def _request(run: ScriptedRun) -> Row:
-    ended = run.status.is_ended
+    ended = _is_over(run)
     row: Row = {"buildrequestid": run.number, "buildsetid": run.number, "submitted_at": _seconds(run.created_at)}
     row |= {"claimed": run.started_at is not None, "complete": ended, "priority": 0, "waited_for": False}
-    row |= {"complete_at": _seconds(run.finished_at) if ended else None}
+    row |= {"complete_at": _seconds(run.finished_at or run.changed_at) if ended else None}
     row |= {"results": _results(run.native) if ended else -1}
     return row | {"properties": {name: [value, "Force Build Form"] for name, value in run.parameters.items()}}
 

@@ -18,7 +18,7 @@ def test_basic_credentials_and_buildbots_own_login(master, make_host):
 
     master.faults = protected
     host.turn()
-    assert len(host.table) == 7
+    assert len(host.table()) == 7
     assert master.paths().count("/auth/login") == 1
 
 

@@ -13,6 +13,3 @@ class TestBuildbot(AdapterContract):
     adapter = BuildbotAdapter
     engine = BuildbotEngine
     config: ClassVar[Mapping[str, Any]] = {"user": "runlink", "password": "p4ss-0f-buildbot"}
-    exempt: ClassVar[Mapping[str, str]] = {
-        "test_an_unknown_native_status_is_named": "Buildbot has words for ends alone; see test_translate"
-    }

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from runlink.spi import CursorExpired, ExecutionStatus, TransientError
+from runlink.testing import Crash
 
 PARTITION = "buildrequests"
 
@@ -20,11 +21,11 @@ def test_a_reset_database_is_noticed_though_its_ids_are_higher(master, make_host
     host.turn()
     master.tables["buildrequests"] = [request_row(number, at=1_795_999_000) for number in range(1, 30)]
     with pytest.raises(CursorExpired, match="reset or restored"):
-        host.turn()
-    host.cursors.clear()
+        told(host.adapter.poll(host.cursors()))
     host.turn()
-    assert "buildrequest:7@1795999000" in host.table
-    assert "buildrequest:4@1795445389" in host.gone  # was open, and is another one now
+    host.turn()  # what is absent twice has vanished
+    assert "buildrequest:7@1795999000" in host.table()
+    assert host.table()["buildrequest:4@1795445389"]["vanished"]  # was open, and is another one now
 
 
 def test_a_restored_database_is_noticed_though_its_ids_are_lower(master, make_host):
@@ -33,7 +34,7 @@ def test_a_restored_database_is_noticed_though_its_ids_are_lower(master, make_ho
     host.turn()
     master.at(5)
     with pytest.raises(CursorExpired):
-        host.turn()
+        told(host.adapter.poll(host.cursors()))
 
 
 def test_gone_only_when_the_item_itself_is_not_found(master, adapter):
@@ -70,11 +71,13 @@ def test_ends_within_one_second_and_late_commits_are_all_told(master, make_host,
     host.turn()
     master.tables["buildrequests"] = [ended_row(1, second), ended_row(2, second), request_row(4)]
     host.turn()
-    assert "buildrequest:2@1795445495" in host.table
+    assert "buildrequest:2@1795445495" in host.table()
     master.tables["buildrequests"].insert(2, ended_row(3, second - 60))
     host.turn()
-    assert "buildrequest:3@1795445435" in host.table
-    assert [each.external_id for each in told(host.turn())] == ["buildrequest:4@1795445389"]  # open, the rest is told
+    assert "buildrequest:3@1795445435" in host.table()
+    assert [each.external_id for each in told(host.adapter.poll(host.cursors()))] == [
+        "buildrequest:4@1795445389"
+    ]  # open, the rest is told
 
 
 def test_the_hosts_clock_does_not_matter(master, make_host):
@@ -85,32 +88,35 @@ def test_the_hosts_clock_does_not_matter(master, make_host):
     for moment in (9, 14):
         master.at(moment)
         host.turn()
-    assert host.table["buildrequest:3@1795445389"]["status"] is ExecutionStatus.COMPLETED
-    assert len(host.table) == 9
+    assert host.table()["buildrequest:3@1795445389"]["status"] is ExecutionStatus.COMPLETED
+    assert len(host.table()) == 9
 
 
 def test_paging_over_many_rows(master, make_host, ended_row):
     at = 1_795_445_389
     master.tables["buildrequests"] = [ended_row(number, at + number // 7) for number in range(1, 451)]
     host = make_host()
-    pages = host.turn()
-    assert len(host.table) == 450
+    pages = list(host.adapter.poll({}))
+    host.turn()
+    assert len(host.table()) == 450
     assert [len(page.observations) for page in pages] == [200, 200, 50]
     assert max(len(cursor) for page in pages for cursor in page.cursors.values()) < 8_000
     master.tables["buildrequests"] += [ended_row(number, at + number // 7) for number in range(451, 1001)]
-    pages = host.turn()
-    assert len(host.table) == 1000
+    pages = list(host.adapter.poll(host.cursors()))
+    host.turn()
+    assert len(host.table()) == 1000
     assert sum(len(page.observations) for page in pages) == 550
-    assert host.turn() == []
+    assert list(host.adapter.poll(host.cursors())) == []
 
 
 def test_a_long_first_look_goes_on_where_it_was_killed(master, make_host, ended_row):
     master.tables["buildrequests"] = [ended_row(number, 1_795_445_389) for number in range(1, 651)]
     host = make_host()
-    host.turn(pages=2)
-    assert len(host.table) == 400
+    with pytest.raises(Crash):
+        host.turn(crash_after=2)
+    assert len(host.table()) == 400
     master.paths()
-    assert sum(len(page.observations) for page in host.turn()) == 250
+    assert len(told(host.adapter.poll(host.cursors()))) == 250
 
 
 def test_what_ended_before_the_window_is_left_out(master, make_host, request_row, ended_row):
@@ -122,4 +128,4 @@ def test_what_ended_before_the_window_is_left_out(master, make_host, request_row
         ended_row(3, int((window + timedelta(hours=1)).timestamp())),
     ]
     host.turn()
-    assert sorted(host.table) == ["buildrequest:2@1795000000", "buildrequest:3@1795448984"]
+    assert sorted(host.table()) == ["buildrequest:2@1795000000", "buildrequest:3@1795448984"]

@@ -1,4 +1,4 @@
-"""What all tests of the plugin use: the fake Dagster behind respx, adapters over it, and a host of a few lines."""
+"""What all tests of the plugin use: the fake Dagster behind respx, and hosts that follow it."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -13,54 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_dagster import FakeDagster, Row, full
 
-import runlink.testing
-from runlink.spi import Observation, Page
+from runlink.testing import Host, hosts
 from runlink_dagster import DagsterAdapter
 
 URL = "http://dagster.test"
-
-
-class Host:
-    """What the real host does with an adapter, as far as a plugin can tell: the turn, the cursors, the table."""
-
-    def __init__(self, adapter: DagsterAdapter) -> None:
-        self.adapter = adapter
-        self.cursors: dict[str, str] = {}
-        self.table: dict[str, Row] = {}
-        self.gone: list[str] = []
-
-    def turn(self, *, pages: int | None = None) -> list[Page]:
-        """A poll, then a refetch of the open instances it did not show and of the ended ones without steps.
-
-        `pages`: the crash comes after so many.
-        """
-        seen: list[Page] = []
-        for page in self.adapter.poll(dict(self.cursors)):
-            if pages is not None and len(seen) == pages:
-                return seen
-            seen.append(page)
-            self.take(page)
-        shown = {each.external_id for page in seen for each in page.observations}
-        again = [
-            name
-            for name, known in self.table.items()
-            if (name not in shown and known["finished_at"] is None) or (known["finished_at"] and known["steps"] is None)
-        ]
-        for page in self.adapter.refetch(again):
-            self.take(page)
-        return seen
-
-    def take(self, page: Page) -> None:
-        assert page.unreadable == ()
-        self.cursors.update({name: cursor for name, cursor in page.cursors.items() if cursor is not None})
-        self.gone.extend(page.gone)
-        for each in page.observations:
-            self._fold(each)
-
-    def _fold(self, seen: Observation) -> None:
-        told = {name: getattr(seen, name) for name in seen.__struct_fields__}
-        known = self.table.setdefault(seen.external_id, dict.fromkeys(told))
-        known.update({name: value for name, value in told.items() if value is not None})
 
 
 @pytest.fixture
@@ -72,28 +28,21 @@ def engine() -> Iterator[FakeDagster]:
 
 
 @pytest.fixture
-def make_adapter() -> Iterator[Callable[..., DagsterAdapter]]:
-    """Makes adapters whose look-back window begins a day before the recorded story."""
-    made: list[DagsterAdapter] = []
-
-    def make(url: str = URL, **options: Any) -> DagsterAdapter:
-        options = {"since": datetime(2026, 11, 22, tzinfo=UTC)} | options
-        made.append(runlink.testing.build(DagsterAdapter, url, **options))
-        return made[-1]
-
-    yield make
-    for each in made:
-        runlink.testing.close(each)
+def make_host(engine: FakeDagster) -> Iterator[Callable[..., Host]]:
+    """Makes hosts with the fake's clock, whose look-back window begins a day before the recorded story."""
+    with hosts(DagsterAdapter, URL, now=engine.now, since=datetime(2026, 11, 22, tzinfo=UTC)) as make:
+        yield make
 
 
 @pytest.fixture
-def adapter(engine: FakeDagster, make_adapter: Callable[..., DagsterAdapter]) -> DagsterAdapter:
-    return make_adapter()
+def make_adapter(make_host: Callable[..., Host]) -> Callable[..., DagsterAdapter]:
+    return lambda **options: make_host(**options).adapter
 
 
 @pytest.fixture
-def make_host(engine: FakeDagster, make_adapter: Callable[..., DagsterAdapter]) -> Callable[..., Host]:
-    return lambda **options: Host(make_adapter(**options))
+def adapter(make_host: Callable[..., Host]) -> DagsterAdapter:
+    built: DagsterAdapter = make_host().adapter
+    return built
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import email.utils
 import functools
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ class FakeDagster:
         self.daemons = recording("101")["response"]["json"]["data"]["instance"]["daemonHealth"]["allDaemonStatuses"]
         self.faults: Callable[[httpx.Request], httpx.Response | None] = lambda request: None
         self.before_each: Callable[[], None] = lambda: None
+
+    def now(self) -> datetime:
+        """Its clock; where it shows none, that of the story's first moment."""
+        return datetime.fromtimestamp(1_795_445_031.0 if self.clock is None else self.clock, UTC)
 
     def at(self, moment: int) -> None:
         """The runs of a recorded moment: 1 to 9 as polled; 10 while the long one runs; 11 once it was terminated; 12

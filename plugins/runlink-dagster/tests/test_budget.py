@@ -2,21 +2,21 @@
 
 import itertools
 
-import runlink.testing
 from runlink_dagster.details import RUNNING_READS, RUNS_PER_REQUEST
 
 
-def spent(adapter, work):
-    before = runlink.testing.requests_made(adapter)
-    result = work()
-    return runlink.testing.requests_made(adapter) - before, result
+def spent(host, work=None):
+    """The requests of `work`, or of a poll, and what it gave."""
+    before = host.requests
+    result = list(host.adapter.poll(host.cursors())) if work is None else work()
+    return host.requests - before, result
 
 
 def test_an_idle_poll_is_one_request_and_no_page(engine, make_host):
     host = make_host()
     engine.at(11)
     host.turn()
-    assert [spent(host.adapter, lambda: list(host.adapter.poll(host.cursors))) for _ in range(3)] == [(1, [])] * 3
+    assert [spent(host) for _ in range(3)] == [(1, [])] * 3
 
 
 def test_a_turn_while_runs_are_open_is_three_requests(engine, make_host):
@@ -25,7 +25,7 @@ def test_a_turn_while_runs_are_open_is_three_requests(engine, make_host):
     engine.at(9)
     host.turn()
     engine.asked()
-    count, _ = spent(host.adapter, host.turn)
+    count, _ = spent(host, host.turn)
     assert (count, engine.asked()) == (3, ["Runs", "Runs", "Details"])
 
 
@@ -35,7 +35,7 @@ def test_a_turn_with_news_is_two_requests(engine, make_host):
     host.turn()
     engine.at(9)
     engine.asked()
-    pages = list(host.adapter.poll(host.cursors))
+    pages = list(host.adapter.poll(host.cursors()))
     assert engine.asked() == ["Runs", "Details"]
     assert [each.native_status for page in pages for each in page.observations] == ["FAILURE"]
 
@@ -65,11 +65,10 @@ def test_running_runs_take_turns(engine, make_host, make_run):
     assert not read[0] & read[1]
 
 
-def test_a_first_look_reads_in_bulk(engine, make_adapter, make_run):
+def test_a_first_look_reads_in_bulk(engine, make_host, make_run):
     """2,000 ended runs: 1 of what is open, 20 pages and one that shows there are no more."""
     engine.runs = [make_run(number) for number in range(1, 2_001)]
-    adapter = make_adapter()
-    count, pages = spent(adapter, lambda: list(adapter.poll({})))
+    count, pages = spent(make_host())
     assert count == 22
     assert sum(len(page.observations) for page in pages) == 2_000
 
@@ -80,7 +79,7 @@ def test_workflows_that_are_not_wanted_cost_no_steps(engine, make_host, make_run
     engine.runs = [make_run(1)]
     engine.asked()
     host.turn()
-    assert host.table == {}
+    assert host.table() == {}
     assert engine.asked() == ["Runs"]
 
 

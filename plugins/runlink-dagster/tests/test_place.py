@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from runlink.spi import CursorExpired, ExecutionStatus
+from runlink.testing import Crash
 from runlink_dagster.place import OVERLAP_S, PARTITION, Place
 from runlink_dagster.runs import PAGE_RUNS
 
@@ -12,7 +13,7 @@ AT = 1_795_445_000.0
 
 
 def since(host):
-    return Place.load(host.cursors[PARTITION]).since
+    return Place.load(host.cursors()[PARTITION]).since
 
 
 @pytest.mark.parametrize("cursor", ["{", "[]", '{"v":2}', '{"v":1}', '{"v":1,"since":"x"}'])
@@ -36,7 +37,7 @@ def test_one_workers_clock_that_is_ahead_hides_nothing(engine, make_host, make_r
     engine.runs.append(make_run(2, updateTime=AT + 60))
     engine.clock = AT + 61
     host.turn()
-    assert len(host.table) == 2
+    assert len(host.table()) == 2
 
 
 def test_without_a_date_the_latest_stamp_is_the_place(engine, make_host, make_run):
@@ -47,7 +48,7 @@ def test_without_a_date_the_latest_stamp_is_the_place(engine, make_host, make_ru
     assert since(host) == AT + 7
     engine.runs.append(make_run(3, updateTime=AT + 8))
     host.turn()
-    assert len(host.table) == 3
+    assert len(host.table()) == 3
 
 
 def test_the_hosts_clock_does_not_matter(engine, make_host):
@@ -58,7 +59,7 @@ def test_the_hosts_clock_does_not_matter(engine, make_host):
     for moment in (7, 12):
         engine.at(moment)
         host.turn()
-    assert host.table["8527bacc-fa6b-4fbb-8f64-489f3c7c80ea"]["status"] is ExecutionStatus.COMPLETED
+    assert host.table()["8527bacc-fa6b-4fbb-8f64-489f3c7c80ea"]["status"] is ExecutionStatus.COMPLETED
 
 
 def test_what_is_updated_while_later_pages_are_read_is_not_lost(engine, make_host, make_run):
@@ -66,6 +67,7 @@ def test_what_is_updated_while_later_pages_are_read_is_not_lost(engine, make_hos
     engine.runs = [make_run(number, updateTime=AT + number) for number in range(1, PAGE_RUNS + 11)]
     engine.clock = AT + 200
     host, asked = make_host(), 0
+    host.check()
 
     def time_goes_by():
         nonlocal asked
@@ -77,9 +79,9 @@ def test_what_is_updated_while_later_pages_are_read_is_not_lost(engine, make_hos
 
     engine.before_each = time_goes_by
     host.turn()
-    assert len(host.table) == PAGE_RUNS + 10
+    assert len(host.table()) == PAGE_RUNS + 10
     host.turn()
-    assert len(host.table) == PAGE_RUNS + 11
+    assert len(host.table()) == PAGE_RUNS + 11
 
 
 def test_an_idle_engine_is_left_in_peace(engine, make_host, make_run):
@@ -90,9 +92,10 @@ def test_an_idle_engine_is_left_in_peace(engine, make_host, make_run):
     host.turn()
     before = since(host)
     engine.clock += 2 * OVERLAP_S
-    assert host.turn() == []
+    assert list(host.adapter.poll(host.cursors())) == []
     engine.clock += 1
-    (page,) = host.turn()
+    (page,) = host.adapter.poll(host.cursors())
+    host.turn()
     assert (page.observations, since(host)) == ([], before + OVERLAP_S + 1)
     engine.asked()
     engine.clock += 600
@@ -100,30 +103,33 @@ def test_an_idle_engine_is_left_in_peace(engine, make_host, make_run):
     assert engine.asked() == ["Runs"]
 
 
-def test_a_long_listing_goes_on_where_it_was_killed(engine, make_host, make_adapter, make_run):
+def test_a_long_listing_goes_on_where_it_was_killed(engine, make_host, make_run):
     engine.runs = [make_run(number) for number in range(1, 6 * PAGE_RUNS)]
     host = make_host()
-    host.turn(pages=2)
-    assert len(host.table) == 2 * PAGE_RUNS
-    host.adapter = make_adapter()
+    with pytest.raises(Crash):
+        host.turn(crash_after=2)
+    assert len(host.table()) == 2 * PAGE_RUNS
+    host.restart()
     engine.asked()
-    list_ = host.turn()
+    list_ = list(host.adapter.poll(host.cursors()))
+    host.turn()
     assert sum(len(page.observations) for page in list_) == 4 * PAGE_RUNS - 1
-    assert len(host.table) == 6 * PAGE_RUNS - 1
+    assert len(host.table()) == 6 * PAGE_RUNS - 1
     assert max(len(page.cursors[PARTITION]) for page in list_) < 200
 
 
-def test_what_is_new_while_a_killed_listing_waits_is_found_after_it(engine, make_host, make_adapter, make_run):
+def test_what_is_new_while_a_killed_listing_waits_is_found_after_it(engine, make_host, make_run):
     engine.runs = [make_run(number) for number in range(1, 3 * PAGE_RUNS)]
     engine.clock = AT + 3 * PAGE_RUNS
     host = make_host()
-    host.turn(pages=1)
+    with pytest.raises(Crash):
+        host.turn(crash_after=1)
     engine.clock += 86_400
     engine.runs.append(make_run(9_000, updateTime=engine.clock - 40_000))
-    host.adapter = make_adapter()
+    host.restart()
     host.turn()
     host.turn()
-    assert len(host.table) == 3 * PAGE_RUNS
+    assert len(host.table()) == 3 * PAGE_RUNS
 
 
 def test_the_first_look_shows_the_window_and_all_that_is_open(engine, make_host, make_run):
@@ -136,7 +142,7 @@ def test_the_first_look_shows_the_window_and_all_that_is_open(engine, make_host,
     ]
     host = make_host(since=window + timedelta(seconds=OVERLAP_S))
     host.turn()
-    assert sorted(int(name[-12:]) for name in host.table) == [2, 3, 100_001]
+    assert sorted(int(name[-12:]) for name in host.table()) == [2, 3, 100_001]
 
 
 def test_a_poll_without_cursors_tells_everything_again(engine, make_host, make_run):
@@ -151,7 +157,7 @@ def test_a_poll_from_an_older_cursor_tells_again_what_came_after_it(engine, make
     engine.runs, engine.clock = [make_run(1)], AT + 12
     host = make_host()
     host.turn()
-    older = dict(host.cursors)
+    older = dict(host.cursors())
     engine.runs.append(make_run(2))
     engine.clock += 1
     host.turn()

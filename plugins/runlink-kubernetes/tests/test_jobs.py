@@ -36,6 +36,7 @@ TOO_LATE = {**STARTED, "conditions": [condition("FailureTarget"), condition("Fai
         ({**STARTED, "failed": 1}, {}, "RETRYING", "Retrying"),
         ({**STARTED, "conditions": [condition("FailureTarget")]}, {}, "PROCESSING", "Terminating"),
         ({**STARTED, "conditions": [condition("SuccessCriteriaMet")]}, {}, "PROCESSING", "Terminating"),
+        ({**STARTED, "active": 1, "conditions": [condition("BrandNewWord")]}, {}, "PROCESSING", "Active"),
         (COMPLETE, {}, "COMPLETED", "Complete"),
         (TOO_LATE, {}, "FAILED", "Failed"),
     ],

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from recorded_prefect import RecordedPrefect
 
-from runlink.testing import Host
+from runlink.testing import Host, hosts
 from runlink_prefect import PrefectAdapter
 
 SINCE = datetime.fromisoformat("2026-11-22T14:38:00+00:00")
@@ -28,16 +27,8 @@ def prefect() -> Iterator[RecordedPrefect]:
 @pytest.fixture
 def make_host(prefect: RecordedPrefect) -> Iterator[Callable[..., Host]]:
     """Makes hosts with the clock of the recorded Prefect, whose look-back window begins a day before the story."""
-    made: list[Host] = []
-
-    def make(**options: Any) -> Host:
-        host = Host(PrefectAdapter, prefect.url, now=prefect.now, **{"since": SINCE, **options})
-        made.append(host)
-        return host
-
-    yield make
-    for host in made:
-        host.__exit__(None, None, None)
+    with hosts(PrefectAdapter, prefect.url, now=prefect.now, since=SINCE) as make:
+        yield make
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
-"""The recorded story at many subsets of its moments: however rarely one looks, the end is the same."""
+"""The recorded story, looked at rarely and with crashes: the same end."""
 
-import random
 from urllib.parse import urlsplit
 
 import pytest
-from recorded_story import END, moments
+from recorded_story import moments
 
-from runlink.testing import Crash
+from runlink.testing import StoryContract
 
 OK = "b68b40ac-958d-4c02-a70e-0e8f9349f361"
 FAIL = "233c450f-174b-426c-88f2-1aa653e08dbb"
@@ -17,122 +16,80 @@ LONG = "1ed49654-c851-4b5d-8e24-8fef69df299f"
 LATER = "26a5bb6d-9a4f-41fb-906c-b747c84d4201"
 
 
-def few(seed):
-    """Some of the moments, and the end."""
-    chance = random.Random(seed)
-    return [*sorted(chance.sample(range(len(moments())), chance.randint(0, 25))), len(moments()) - 1]
+class TestStory(StoryContract):
+    moments = moments()
 
+    @pytest.fixture
+    def at(self, prefect):
+        self.prefect = prefect
+        return prefect.at
 
-def look(prefect, host, place):
-    prefect.at(moments()[place])
-    host.turn()
+    @pytest.fixture
+    def whole_end(self, make_host, at):
+        """What is told when one looks after each thing that happened."""
+        return self.end(make_host, at)
 
+    def settle(self, host):
+        for _ in range(3):
+            host.turn()
+            self.prefect.wait(20)
+        super().settle(host)
 
-def settle(prefect, host):
-    """Turns until all is known; then the steps of what had ended before the first look, as for linked instances."""
-    prefect.at(END)
-    for _ in range(3):
-        host.turn()
-        prefect.wait(20)
-    for page in host.adapter.refetch([name for name, row in host.table().items() if not row["steps"]]):
-        host.take(page, feed="refetch")
+    def told(self, host):
+        told = super().told(host)  # each test's Prefect has a port of its own
+        return {name: row | {"url": urlsplit(row["url"]).path} for name, row in told.items()}
 
-
-def told(host):
-    """By flow run, in full."""
-    attempts = host.attempts()
-    return {
-        name: row
-        | {
-            "url": urlsplit(row["url"]).path,  # each test's Prefect has a port of its own
-            "attempts": {
-                number: (each["status"], each["native_status"], each["started_at"], each["finished_at"])
-                for number, each in attempts[name].items()
-            },
+    def test_the_end_as_prefect_tells_it(self, whole_end):
+        rows = {
+            name: (row["workflow"], row["status"], row["native_status"], row["attempt"])
+            for name, row in whole_end.items()
         }
-        for name, row in host.table().items()
-    }
+        first = {name: rows.pop(name) for name in (OK, FAIL, RETRY, FLOW_RETRY, MAPPED, LONG, LATER)}
+        assert first == {
+            OK: ("ok-flow/ok-dep", "COMPLETED", "Completed", 1),
+            FAIL: ("fail-flow/fail-dep", "FAILED", "Failed", 2),
+            RETRY: ("retry-flow/retry-dep", "COMPLETED", "Completed", 1),
+            FLOW_RETRY: ("flowretry-flow/flowretry-dep", "COMPLETED", "Completed", 2),
+            MAPPED: ("mapped-flow/mapped-dep", "COMPLETED", "Completed", 1),
+            LONG: ("long-flow/long-dep", "PROCESSING", "Running", 2),
+            LATER: ("ok-flow/ok-dep", "PENDING", "Scheduled", 1),
+        }
+        assert sorted(rows.values()) == [
+            ("fail-flow/fail-dep", "FAILED", "Failed", 1),
+            ("ok-flow/ok-dep", "COMPLETED", "Completed", 1),
+            ("retry-flow/retry-dep", "COMPLETED", "Completed", 1),
+            ("retry-flow/retry-dep", "COMPLETED", "Completed", 1),
+        ]
 
+    def test_a_flow_retry_is_another_try(self, whole_end):
+        tries = whole_end[FLOW_RETRY]["attempts"]
+        assert [(number, str(status), native) for number, (status, native, *_) in sorted(tries.items())] == [
+            (1, "FAILED", "AwaitingRetry"),
+            (2, "COMPLETED", "Completed"),
+        ]
+        first, second = tries[1], tries[2]
+        assert first[3] < second[2] < second[3]
 
-def differences(left, right):
-    for name in left.keys() | right.keys():
-        one, other = left.get(name, {}), right.get(name, {})
-        for fact in one.keys() | other.keys():
-            if one.get(fact) != other.get(fact):
-                yield name, fact, one.get(fact), other.get(fact)
+    def test_an_end_that_is_left_again_is_another_try(self, whole_end):
+        """073: RUNNING on a cancelled run, 074: SCHEDULED on a failed one; both with the same id."""
+        assert [str(each[0]) for _, each in sorted(whole_end[LONG]["attempts"].items())] == ["CANCELLED", "PROCESSING"]
+        assert [str(each[0]) for _, each in sorted(whole_end[FAIL]["attempts"].items())] == ["FAILED", "FAILED"]
+        assert whole_end[LONG]["finished_at"] is None
 
+    def test_a_task_run_has_one_row_and_several_tries(self, whole_end):
+        """067: the tries are in its states only."""
+        steps = sorted(whole_end[RETRY]["steps"], key=lambda step: step[2])
+        assert [(name, attempt, str(status), native) for _, name, attempt, status, native, *_ in steps] == [
+            ("flaky", 1, "FAILED", "AwaitingRetry"),
+            ("flaky", 2, "FAILED", "AwaitingRetry"),
+            ("flaky", 3, "COMPLETED", "Completed"),
+        ]
+        assert len({step[0] for step in steps}) == 1
 
-@pytest.fixture(scope="module")
-def remembered():
-    return {}
-
-
-@pytest.fixture
-def whole_end(remembered, prefect, make_host):
-    """What is told when one looks after each thing that happened."""
-    if not remembered:
-        host = make_host()
-        for place in range(len(moments())):
-            look(prefect, host, place)
-        settle(prefect, host)
-        remembered.update(told(host))
-    return remembered
-
-
-def test_the_end_as_prefect_tells_it(whole_end):
-    rows = {
-        name: (row["workflow"], row["status"], row["native_status"], row["attempt"]) for name, row in whole_end.items()
-    }
-    first = {name: rows.pop(name) for name in (OK, FAIL, RETRY, FLOW_RETRY, MAPPED, LONG, LATER)}
-    assert first == {
-        OK: ("ok-flow/ok-dep", "COMPLETED", "Completed", 1),
-        FAIL: ("fail-flow/fail-dep", "FAILED", "Failed", 2),
-        RETRY: ("retry-flow/retry-dep", "COMPLETED", "Completed", 1),
-        FLOW_RETRY: ("flowretry-flow/flowretry-dep", "COMPLETED", "Completed", 2),
-        MAPPED: ("mapped-flow/mapped-dep", "COMPLETED", "Completed", 1),
-        LONG: ("long-flow/long-dep", "PROCESSING", "Running", 2),
-        LATER: ("ok-flow/ok-dep", "PENDING", "Scheduled", 1),
-    }
-    assert sorted(rows.values()) == [
-        ("fail-flow/fail-dep", "FAILED", "Failed", 1),
-        ("ok-flow/ok-dep", "COMPLETED", "Completed", 1),
-        ("retry-flow/retry-dep", "COMPLETED", "Completed", 1),
-        ("retry-flow/retry-dep", "COMPLETED", "Completed", 1),
-    ]
-
-
-def test_a_flow_retry_is_another_try(whole_end):
-    tries = whole_end[FLOW_RETRY]["attempts"]
-    assert [(number, str(status), native) for number, (status, native, *_) in sorted(tries.items())] == [
-        (1, "FAILED", "AwaitingRetry"),
-        (2, "COMPLETED", "Completed"),
-    ]
-    first, second = tries[1], tries[2]
-    assert first[3] < second[2] < second[3]
-
-
-def test_an_end_that_is_left_again_is_another_try(whole_end):
-    """073: RUNNING on a cancelled run, 074: SCHEDULED on a failed one; both with the same id."""
-    assert [str(each[0]) for _, each in sorted(whole_end[LONG]["attempts"].items())] == ["CANCELLED", "PROCESSING"]
-    assert [str(each[0]) for _, each in sorted(whole_end[FAIL]["attempts"].items())] == ["FAILED", "FAILED"]
-    assert whole_end[LONG]["finished_at"] is None
-
-
-def test_a_task_run_has_one_row_and_several_tries(whole_end):
-    """067: the tries are in its states only."""
-    steps = sorted(whole_end[RETRY]["steps"], key=lambda step: step[2])
-    assert [(name, attempt, str(status), native) for _, name, attempt, status, native, *_ in steps] == [
-        ("flaky", 1, "FAILED", "AwaitingRetry"),
-        ("flaky", 2, "FAILED", "AwaitingRetry"),
-        ("flaky", 3, "COMPLETED", "Completed"),
-    ]
-    assert len({step[0] for step in steps}) == 1
-
-
-def test_mapped_task_runs_are_steps_of_one_name(whole_end):
-    steps = whole_end[MAPPED]["steps"]
-    assert [step[1] for step in steps] == ["square"] * 4
-    assert sorted(str(step[3]) for step in steps) == ["COMPLETED", "COMPLETED", "COMPLETED", "FAILED"]
+    def test_mapped_task_runs_are_steps_of_one_name(self, whole_end):
+        steps = whole_end[MAPPED]["steps"]
+        assert [step[1] for step in steps] == ["square"] * 4
+        assert sorted(str(step[3]) for step in steps) == ["COMPLETED", "COMPLETED", "COMPLETED", "FAILED"]
 
 
 @pytest.mark.parametrize(
@@ -171,25 +128,3 @@ def test_statuses_on_the_way(run, expected, prefect, host):
         ("PROCESSING", "Running", 1),
         *expected,
     ]
-
-
-@pytest.mark.parametrize("seed", range(24))
-def test_any_subset_of_moments_comes_to_the_same_end(seed, prefect, make_host, whole_end):
-    host = make_host()
-    for place in few(seed):
-        look(prefect, host, place)
-    settle(prefect, host)
-    assert not list(differences(told(host), whole_end))
-
-
-@pytest.mark.parametrize("seed", range(16))
-def test_crashes_and_new_processes_come_to_the_same_end(seed, prefect, make_host, whole_end):
-    chance, host = random.Random(seed), make_host()
-    for place in few(seed + 100):
-        prefect.at(moments()[place])
-        try:
-            host.turn(crash_after=chance.choice([None, None, 0, 1, 2]))
-        except Crash:
-            host.restart()
-    settle(prefect, host)
-    assert not list(differences(told(host), whole_end))

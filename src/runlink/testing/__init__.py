@@ -13,6 +13,11 @@ Every promise of the interface, against an engine whose life the kit plays throu
         adapter = AcmeAdapter
         engine = AcmeEngine   # a runlink.testing.ScriptedEngine
 
+A recorded story, looked at rarely and with crashes, by a host whose turns are the daemon's:
+
+    class TestStory(runlink.testing.StoryContract):
+        moments = range(1, 15)   # with fixtures `make_host` (made by runlink.testing.hosts) and `at`
+
 What `runlink record` wrote, as a fixture:
 
     assert runlink.testing.replay(AcmeAdapter, "tests/recordings/one-sync").is_same
@@ -25,6 +30,7 @@ from runlink.testing.engine import ReceivedRequest, RecordedEngine, Reply, serve
 from runlink.testing.host import Crash, Host
 from runlink.testing.recording import Recorded, RecordingError, Replayed, record, replay
 from runlink.testing.scripted import FEATURES, Request, ScriptedEngine, ScriptedRun, ScriptedStep, ScriptedTry
+from runlink.testing.story import StoryContract, hosts
 
 __all__ = [
     "FEATURES",
@@ -44,8 +50,10 @@ __all__ = [
     "ScriptedRun",
     "ScriptedStep",
     "ScriptedTry",
+    "StoryContract",
     "build",
     "close",
+    "hosts",
     "promise",
     "promises",
     "record",

@@ -98,6 +98,11 @@ class Host:
         """The adapter of this process."""
         return self.hosted.adapter
 
+    @property
+    def requests(self) -> int:
+        """How many requests the adapter of this process has sent."""
+        return self.hosted.guard.requests
+
     def now(self) -> datetime:
         """The host's clock."""
         self._looks += 1
