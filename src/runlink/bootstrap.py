@@ -337,7 +337,7 @@ class Runlink:
             tallies=daemon.tallies,
             arrivals=hooks.arrivals.collect,
         )
-        server.start(create_app(service, more=lambda _endpoints, _threads: hooks.routes(), on_hub=server.on_hub))
+        server.start(create_app(service, more=lambda endpoints, _threads: hooks.routes(endpoints), on_hub=server.on_hub))
         return server
 
     def plugin_rows(self) -> list[dict[str, Any]]:
