@@ -336,6 +336,7 @@ class Runlink:
             plugins=self.plugin_rows,
             tallies=daemon.tallies,
             arrivals=hooks.arrivals.collect,
+            arrived=lambda: hooks.arrivals.accepted,
         )
         server.start(create_app(service, more=lambda endpoints, _threads: hooks.routes(endpoints), on_hub=server.on_hub))
         return server
