@@ -81,7 +81,7 @@ def main() -> None:
         hooks._writer = NoStore() if mode == "no-store" else PerRequest(store)  # type: ignore[assignment]  # noqa: SLF001
     server = HttpServer(ServerSettings(listen="127.0.0.1:0"))
     service = Service(store=store, settings=settings.server, now=lambda: datetime.now(UTC))
-    server.start(create_app(service, more=lambda _endpoints, _threads: hooks.routes(), on_hub=server.on_hub))
+    server.start(create_app(service, more=lambda endpoints, _threads: hooks.routes(endpoints), on_hub=server.on_hub))
     print(urlsplit(server.url).port, flush=True)
     threading.Event().wait()
 

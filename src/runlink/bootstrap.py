@@ -336,8 +336,11 @@ class Runlink:
             plugins=self.plugin_rows,
             tallies=daemon.tallies,
             arrivals=hooks.arrivals.collect,
+            arrived=lambda: hooks.arrivals.accepted,
         )
-        server.start(create_app(service, more=lambda _endpoints, _threads: hooks.routes(), on_hub=server.on_hub))
+        server.start(
+            create_app(service, more=lambda endpoints, _threads: hooks.routes(endpoints), on_hub=server.on_hub)
+        )
         return server
 
     def plugin_rows(self) -> list[dict[str, Any]]:

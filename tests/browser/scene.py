@@ -167,6 +167,17 @@ class Scene:
         (automation,) = self.get("/automations", name="release")["items"]
         return self.post("/runs", automation_id=automation["id"], correlation_id=key)["id"]
 
+    def make_items(self, run_id, batch, count):
+        """A batch that runs in this Run, with so many items that wait; gives the ids of their executions."""
+        (automation,) = self.get("/automations", name="release")["items"]
+        batch_id = self.post("/batches", automation_id=automation["id"], name=batch, payload={})["id"]
+        self.post(f"/batches/{batch_id}/items", payloads=list(range(count)))
+        items = self.get(f"/batches/{batch_id}/items", limit=500)["items"]
+        execution = self.post("/batch-executions", run_id=run_id, batch_id=batch_id)["id"]
+        self.post(f"/batch-executions/{execution}/start")
+        made = (self.post("/item-executions", batch_execution_id=execution, item_id=item["id"]) for item in items)
+        return [one["id"] for one in made]
+
     def is_synced(self):
         """Whether each engine was read."""
         feeds = [feed for one in self.get("/engines")["items"] for feed in one["feeds"] if feed["feed"] == "poll"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tests.browser.conftest import violations
 from tests.browser.scene import at
 
 
@@ -88,3 +89,62 @@ def test_disconnected_it_says_so_and_goes_on_where_it_was(own_scene, log_in):
     _expect(title).to_contain_text("Cancelled")
     _expect(page.locator(".reason")).to_have_text("nobody saw it")
     _expect(page.locator("#trouble")).to_be_empty()
+
+
+LIVE_MS = 20_000
+"""Less than the 30 s after which a view looks by itself: what is seen by then came by the stream."""
+
+
+def test_an_engine_that_is_lost_and_found_is_seen_and_its_last_error_stays(own_scene, log_in):
+    page = log_in("viewer", "/engines", of=own_scene)
+    card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="deploys"))
+    _expect(card.locator(".state")).to_have_text("connected")
+    _expect(card.locator("dl.facts")).to_contain_text(
+        re.compile(r"Connected since.*ago.*Lag.*Last error\s*none seen", re.S)
+    )
+    _expect(card.locator("dl.facts")).to_contain_text(re.compile(r"Requests left\s*\d+ now"))
+    own_scene.acme.mode = "down"
+    _expect(card.locator(".state")).to_have_text("cannot be reached", timeout=LIVE_MS)
+    _expect(card.locator(".failure")).to_contain_text("answered 503")
+    own_scene.acme.mode = "ok"
+    _expect(card.locator(".state")).to_have_text("connected", timeout=60_000)  # it waits between its tries
+    _expect(card.locator(".failure")).to_have_count(0)
+    _expect(card.locator("dl.facts")).to_contain_text(re.compile(r"Last error.*over now.*answered 503", re.S))
+
+
+def test_a_delivery_appears_as_it_arrives_and_what_becomes_of_it(scene, log_in):
+    page = log_in("viewer", "/deliveries")
+    page.get_by_role("heading", name="Set aside").wait_for()
+    scene.push("not a form at all", **{"Idempotency-Key": "live-delivery"})
+    row = page.locator("table.pushed").get_by_role("row").filter(has_text="live-delivery")
+    _expect(row).to_contain_text("given up", timeout=LIVE_MS)
+
+
+def test_items_are_seen_page_by_page_with_their_attempts_errors_and_history(scene, log_in):
+    run_id = scene.make_run("items-1")
+    scene.post(f"/runs/{run_id}/start")
+    ids = scene.make_items(run_id, "orders ✓", 60)
+    for one, move in ((ids[3], "fail"), (ids[0], "complete")):
+        scene.post(f"/item-executions/{one}/start")
+        scene.post(f"/item-executions/{one}/{move}", **({"error_message": "no stock"} if move == "fail" else {}))
+    page = log_in("viewer", f"/runs/{run_id}")
+    batch = page.locator(".batch").filter(has_text="orders ✓")
+    _expect(batch).to_contain_text("1 failed")
+    batch.get_by_role("button", name="60 items").click()
+    rows = batch.locator("table.items tbody tr")
+    _expect(rows).to_have_count(50)
+    _expect(rows.nth(3)).to_contain_text("no stock")
+    batch.get_by_role("button", name="Show more items").click()
+    _expect(rows).to_have_count(60)
+    assert rows.locator(".c-number").all_inner_texts() == [str(number) for number in range(60)]
+    rows.nth(3).get_by_text("History").click()
+    _expect(rows.nth(3).locator(".changes li .word")).to_have_text(["Processing", "Failed"])
+    _expect(rows.nth(3).locator(".changes")).to_contain_text("by token:operator")
+    assert violations(page) == []
+    scene.post(f"/item-executions/{ids[5]}/start")
+    _expect(rows.nth(5)).to_contain_text("Processing", timeout=LIVE_MS)
+    batch.get_by_label("Status").select_option("FAILED")
+    _expect(rows).to_have_count(1)
+    _expect(rows.first).to_contain_text("no stock")
+    batch.get_by_label("Status").select_option("CANCELLED")
+    _expect(batch.locator(".nothing")).to_contain_text("No item is like that")

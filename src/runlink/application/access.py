@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from runlink.application.ports import UnitOfWork
 
 SCOPES: Final = ("read", "write", "hooks", "admin")
-"""read: see everything but tokens and the audit; write: change the record; hooks: deliver; admin: everything."""
+"""read: see everything but tokens and the audit; write: change the record; hooks: deliver to engines whose
+webhook asks for such a token; admin: everything."""
 ROLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {"viewer": ("read",), "operator": ("read", "write"), "admin": SCOPES}
 )

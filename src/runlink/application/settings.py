@@ -12,7 +12,8 @@ from typing import Any, Final
 from runlink.application.policy import Policy
 
 DEFAULT_POLL_INTERVAL_S: Final = 15.0
-SCHEMES: Final = ("github", "gitlab", "standard-webhooks", "bearer", "basic")
+SECRET_SCHEMES: Final = ("github", "gitlab", "standard-webhooks", "bearer", "basic")
+SCHEMES: Final = (*SECRET_SCHEMES, "runlink-token")
 """How a delivery may prove where it comes from; `hosting.authentication` implements them."""
 
 
@@ -31,7 +32,7 @@ class Secret:
 class WebhookSettings:
     """One `[engines.NAME.webhook]` table: what the engine may push to `/hooks/NAME`. Without it, nothing.
 
-    secrets          any of them will do, so that one can take the place of another; never empty
+    secrets          any of them will do, so that one can take the place of another; empty for `runlink-token` alone
     authentication   one of SCHEMES; None leaves it to the adapter
     user             whom `basic` expects; None: anyone who knows the password
     tolerance_s      how far a signed time may be from ours, for `standard-webhooks`
@@ -39,7 +40,7 @@ class WebhookSettings:
     poll_interval_s  how often the engine is polled while nothing goes missing of what it pushes; None: ten times less
     """
 
-    secrets: tuple[Secret, ...]
+    secrets: tuple[Secret, ...] = ()
     authentication: str | None = None
     user: str | None = None
     tolerance_s: float = 300.0

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from runlink.bootstrap import Runlink
 
 _NO_COUNTS = {"instances": 0, "open": 0, "vanished": 0, "linked": 0, "unlinked": 0}
+_ERRORS = ("failures", "last_error", "last_error_at")
 _HEALTH = (
     "state",
     "since",
     "last_success_at",
     "last_news_at",
-    "failures",
-    "last_error",
+    *_ERRORS,
     "last_duration_s",
     "requests",
     "skew_s",
 )
-_PUSH = ("state", "since", "last_success_at", "last_news_at", "told", "missed", "failures", "last_error")
-_WATCH = ("state", "since", "last_success_at", "last_news_at", "relists", "failures", "last_error")
+_PUSH = ("state", "since", "last_success_at", "last_news_at", "told", "missed", *_ERRORS)
+_WATCH = ("state", "since", "last_success_at", "last_news_at", "relists", *_ERRORS)
 
 
 def register(main: typer.Typer) -> None:
@@ -79,7 +79,7 @@ def status(
         for row in rows:
             for feed, known in (("", row), (" (watch)", row["watch"] or {}), (" (push)", row["push"] or {})):
                 if known.get("last_error"):
-                    output.say(f"{row['engine']}{feed}: {known['last_error']}")
+                    output.say(f"{row['engine']}{feed}: {_last_error(known)}")
         for one in drifted:
             what = f"items of {one['engine']} {one['workflow']} do not fit rule {one['rule']!r}"
             output.say(f"warning: {what} since {output.when(one['drifted_since'])}: {one['reason']}")
@@ -117,6 +117,14 @@ def _rows(runlink: Runlink, running: bool | None, now: datetime) -> list[dict[st
         row |= {"state": row["state"] or "new", "failures": row["failures"] or 0, "requests": row["requests"] or 0}
         rows.append(row)
     return rows
+
+
+def _last_error(feed: dict[str, Any]) -> str:
+    """The error, and when it was; what is over says so."""
+    is_over = not feed["failures"] and feed["state"] in ("ok", "new", "missing")
+    over = "the last error, over now: " if is_over else ""
+    at = f" ({output.when(feed['last_error_at'])})" if feed["last_error_at"] else ""
+    return f"{over}{feed['last_error']}{at}"
 
 
 def _pushed(

@@ -191,7 +191,7 @@ def _row(name: str, feed: EngineFeed, tally: _Tally) -> dict[str, Any]:
         **tally.counts.get(name, dict.fromkeys(_COUNTS, 0)),
         "requests": health.requests,
         "duration_s": health.last_duration_s,
-        "error": health.last_error,
+        "error": None if health.state == "ok" else health.last_error,
     }
 
 

@@ -40,7 +40,7 @@ def engine_settings(name: str, table: Mapping[str, Any], folder: Path) -> Engine
 def _settled(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A table whose `secrets` are references and whose seconds are numbers with a fraction."""
     given = {k: float(v) if k.endswith("_s") else v for k, v in table.items()}
-    return {**given, "secrets": tuple(with_secrets(given["secrets"], folder))}
+    return {**given, "secrets": tuple(with_secrets(given.get("secrets", []), folder))}
 
 
 def subscription(table: Mapping[str, Any], folder: Path) -> Subscription:
@@ -75,7 +75,11 @@ def engine_problems(name: str, table: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"{toml_path((*at, 'url'))}: {reason}" for reason in url_problems(url))
     options = {k: v for k, v in table.items() if k not in HOST_KEYS}
     yield from _secret_problems(options, at)
-    yield from _secret_problems(table.get("webhook"), (*at, "webhook"))
+    webhook = table.get("webhook")
+    yield from _secret_problems(webhook, (*at, "webhook"))
+    if isinstance(webhook, Mapping) and webhook.get("authentication") == "runlink-token" and "secrets" in webhook:
+        reason = "opens nothing with runlink-token, for which `runlink tokens` makes the tokens; take it out"
+        yield f"{toml_path((*at, 'webhook', 'secrets'))}: {reason}"
 
 
 def url_problems(url: str, *, query: bool = False) -> Iterator[str]:

@@ -26,6 +26,8 @@ AnyLogger = logging.Logger | logging.LoggerAdapter[logging.Logger]
 class Health:
     """The health of one engine's feed; `since` is when the present state began. `results` and `fates` are as in Tally.
 
+    The last error stays, with its time, when the feed is well again: whoever looks later sees what happened.
+
     A state is told to the log once per outage, however often the feed moves between states before it is back.
     """
 
@@ -37,6 +39,7 @@ class Health:
     relists: int = 0
     failures: int = 0
     last_error: str | None = None
+    last_error_at: datetime | None = None
     last_duration_s: float | None = None
     requests: int = 0
     skew_s: float | None = None
@@ -69,7 +72,7 @@ class Health:
             self.state, self.since = state, now
         self._lost_at = self._lost_at or now
         self.failures += counts
-        self.last_error = text
+        self.last_error, self.last_error_at = text, now
 
     def succeeded(self, now: datetime, duration_s: float) -> None:
         """A turn that ended well."""
@@ -77,7 +80,7 @@ class Health:
             log.info("%s: back after %.0f s", self.engine, (now - self._lost_at).total_seconds())
         if self.state != "ok":
             self.state, self.since = "ok", now
-        self.last_success_at, self.failures, self.last_error = now, 0, None
+        self.last_success_at, self.failures = now, 0
         self.last_duration_s = duration_s
         self._lost_at = None
         self._told.clear()
@@ -108,6 +111,7 @@ class Health:
             skew_s=self.skew_s,
             told=self.told,
             missed=self.missed,
+            last_error_at=self.last_error_at,
         )
 
     def set_aside(self, items: int) -> None:

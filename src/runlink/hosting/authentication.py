@@ -46,12 +46,15 @@ class NotAuthentic(Exception):
 class Authenticator:
     """One engine's scheme with its secrets resolved. `signs_body`: whether the scheme covers the body.
 
+    `by_token`: that the header holds a token is said here, and whether it is a good one by whoever has the tokens.
+
     Raises SecretUnavailable when it is made and a secret is not there.
     """
 
     def __init__(self, scheme: str, settings: WebhookSettings, place: str) -> None:
         values, _ = resolve(settings.secrets, f"{place}.secrets")
         self.scheme = scheme
+        self.by_token = scheme == "runlink-token"
         self.signs_body = scheme in ("github", "standard-webhooks")
         self._secrets: Sequence[str] = values
         self._keys = [standard_key(value) if scheme == "standard-webhooks" else value.encode() for value in values]
@@ -70,6 +73,9 @@ class Authenticator:
         elif self.scheme == "github":
             if not headers.get("x-hub-signature-256", "").startswith("sha256="):
                 raise NotAuthentic("give the body's signature as sha256=… in X-Hub-Signature-256")
+        elif self.by_token:
+            if not headers.get("authorization", "").lower().startswith("bearer "):
+                raise NotAuthentic("give a token with the scope hooks in Authorization: Bearer rl_…")
         elif not all(headers.get(f"webhook-{part}") for part in ("id", "timestamp", "signature")):
             raise NotAuthentic("give webhook-id, webhook-timestamp and webhook-signature, after Standard Webhooks")
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from runlink.application.settings import SCHEMES
+from runlink.application.settings import SECRET_SCHEMES
 from runlink.domain import ValidationError
 from runlink.domain.schemas import check_schema
 from runlink.hosting.options import ENGINE_KEYS
@@ -110,8 +110,8 @@ def _shown(signature: inspect.Signature) -> str:
 def _scheme(cls: type[Adapter]) -> Iterator[str]:
     if issubclass(cls, Receives):
         scheme: Any = getattr(cls, "authentication", None)
-        if scheme not in SCHEMES:
-            yield f"names the authentication {scheme!r}; the host implements {', '.join(sorted(SCHEMES))}"
+        if scheme not in SECRET_SCHEMES:
+            yield f"names the authentication {scheme!r}; the host implements {', '.join(sorted(SECRET_SCHEMES))}"
 
 
 _CHECKS: Final = (_version, _name, _schema, _methods, _scheme)

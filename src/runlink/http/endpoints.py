@@ -60,8 +60,8 @@ class Endpoints:
             by_path.setdefault(operation.path, {})[operation.method] = operation
         return [Route(path, self._endpoint(methods), methods=list(methods)) for path, methods in by_path.items()]
 
-    async def principal(self, request: Request) -> Principal:
-        """Who asks, and not too often. Raises Problem."""
+    async def principal(self, request: Request, *, counts: bool = True) -> Principal:
+        """Who asks, and, where it `counts`, not too often. Raises Problem."""
         client = request.client.host if request.client is not None else ""
         try:
             principal = await self._threads.read(identify, self._service, request.method, request.headers, client)
@@ -70,7 +70,8 @@ class Endpoints:
                 self._guard.count_failure(client)
             raise
         request.scope["runlink.principal"] = principal
-        self._guard.count(principal.key)
+        if counts:
+            self._guard.count(principal.key)
         return principal
 
     def _endpoint(self, methods: Mapping[str, Operation]) -> Callable[[Request], Any]:

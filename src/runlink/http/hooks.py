@@ -22,7 +22,8 @@ from starlette.routing import Route
 from runlink.application.rows import DeliveryRow
 from runlink.domain import new_id
 from runlink.hosting.authentication import SECRET_HEADERS, Door, NotAuthentic
-from runlink.http.problems import RETRY_AFTER_S, Problem
+from runlink.http.endpoints import Endpoints
+from runlink.http.problems import RETRY_AFTER_S, Problem, problem_of
 from runlink.http.push_metrics import Arrivals
 from runlink.store import SqlStore, outage
 
@@ -66,10 +67,12 @@ class Hooks:
         self._stored = stored
         self._body_s = body_s
         self._writer = _GroupedWrites(store, store_s)
+        self._endpoints: Endpoints | None = None
         self.arrivals = Arrivals()
 
-    def routes(self) -> list[Route]:
+    def routes(self, endpoints: Endpoints) -> list[Route]:
         """`/hooks/{engine}`, and the path that OpenLineage clients append to the address they are given."""
+        self._endpoints = endpoints
         paths = ("/hooks/{engine}", "/hooks/{engine}/api/v1/lineage")
         return [Route(path, self.receive, methods=["POST"]) for path in paths]
 
@@ -104,10 +107,12 @@ class Hooks:
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
             door.authenticator.check_headers(headers)
+            if door.authenticator.by_token:
+                await self._token(request)
             raw = await self._body(request, door.max_bytes)
             door.authenticator.check_body(headers, raw, self._now())
         except NotAuthentic as reason:
-            scheme = {"bearer": "Bearer", "basic": "Basic"}.get(door.authenticator.scheme)
+            scheme = {"bearer": "Bearer", "basic": "Basic", "runlink-token": "Bearer"}.get(door.authenticator.scheme)
             challenge = {"WWW-Authenticate": f'{scheme} realm="runlink"'} if scheme else {}
             raise Problem("unauthenticated", str(reason), headers=challenge) from None
         return DeliveryRow(
@@ -120,6 +125,16 @@ class Hooks:
             body=_unpacked(raw, headers.get("content-encoding", "identity").lower().strip(), door.max_bytes),
             signed=door.authenticator.signs_body,
         )
+
+    async def _token(self, request: Request) -> None:
+        """A token that may deliver. Raises Problem; without `routes` nobody knows the tokens."""
+        if self._endpoints is None:
+            raise NotAuthentic("no token is known here")
+        try:
+            principal = await self._endpoints.principal(request, counts=False)
+        except Exception as error:
+            raise problem_of(error) from error
+        principal.demand("hooks")
 
     async def _body(self, request: Request, max_bytes: int) -> bytes:
         declared = request.headers.get("content-length", "0")

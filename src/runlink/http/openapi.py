@@ -108,7 +108,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": responses,
     }
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body}}}
+        content = {"application/json": {"schema": operation.body}}
+        described["requestBody"] = {"required": operation.demands_body, "content": content}
     return described
 
 

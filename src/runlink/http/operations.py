@@ -183,12 +183,19 @@ class Operation:
         wrong += problems(self._validators[parameter.name].iter_errors(value), (parameter.name,))
         return value
 
+    @property
+    def demands_body(self) -> bool:
+        """Whether it can do nothing without a body: one that would be empty may be left out."""
+        return self.body is not None and not self._body_validator.is_valid({})
+
     def read_body(self, data: bytes, media_type: str) -> Any:
         """The body, checked. Raises Problem."""
         if self.body is None:
             if data:
                 raise Problem("invalid-request", "this takes no body")
             return None
+        if not data and not self.demands_body:
+            return {}
         if media_type.partition(";")[0].strip().lower() != "application/json":
             raise Problem("unsupported-media-type", "the body must be application/json")
         try:

@@ -38,11 +38,18 @@ class Arrivals:
         self._results: Counter[tuple[str, str]] = Counter()
         self._within: Counter[int] = Counter()
         self._sum_s = 0.0
+        self._accepted = 0
+
+    @property
+    def accepted(self) -> int:
+        """How many were new."""
+        return self._accepted
 
     def count(self, engine: str, result: str, took_s: float) -> None:
         """One more; `engine` is empty where none has the name that was asked for."""
         with self._lock:
             self._results[engine, result] += 1
+            self._accepted += result == "accepted"
             if result in ("accepted", "duplicate"):
                 self._within[bisect_left(_BOUNDS_S, took_s)] += 1
                 self._sum_s += took_s

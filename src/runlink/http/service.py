@@ -41,6 +41,7 @@ class Service:
     plugins   what is loaded, a row each, as `runlink plugins list` shows it
     tallies   what the feeds of this process took in since its start
     arrivals  what the hooks measured
+    arrived   how many deliveries they took in since the start
     """
 
     store: SqlStore
@@ -53,3 +54,13 @@ class Service:
     plugins: Callable[[], Sequence[dict[str, Any]]] = field(default=list)
     tallies: Callable[[], Sequence[Tally]] = _no_tallies
     arrivals: Callable[[], Iterable[Metric]] = _no_arrivals
+    arrived: Callable[[], int] = int
+
+    def notable(self) -> dict[str, object]:
+        """What a notice of the stream stands for, by its name, to be compared with what it was before."""
+        tallies = self.tallies()
+        pushed = [(one.engine_id, one.feed, one.fates, one.results.get("quarantined")) for one in tallies]
+        return {
+            "engines.changed": list(self.feeds()),
+            "deliveries.changed": (self.arrived(), pushed),
+        }

@@ -40,12 +40,16 @@ KEPT: Final = 2000
 """How many of the latest events are kept in memory."""
 PAGE: Final = 500
 HEARTBEAT_S: Final = 15.0
+NOTICE_S: Final = 1.0
+"""How often it is looked at how feeds and deliveries are doing, while a client wants to know."""
 LOOK_S: Final = 1.0
 """How often the outbox is looked at without a commit of this process: others write, too."""
 SEND_S: Final = 20.0
 """How long a client may take to accept what is sent to it."""
 MAX_BEHIND: Final = 20_000
 """How many events a client may fall behind while it is connected; what it missed before does not count."""
+NOTICES: Final = ("engines.changed", "deliveries.changed")
+"""What is told without being an event: only those who ask for it hear of it, nothing keeps it, nobody misses it."""
 PART_BYTES: Final = 32 * 1024
 """How much is handed to a client's connection at a time."""
 MAX_CLIENTS: Final = 500
@@ -69,6 +73,7 @@ class Wanted:
     run: str | None = None
     automation: str | None = None
     type: str | None = None
+    notices: bool = False
 
     def __contains__(self, event: object) -> bool:
         if not isinstance(event, Event):
@@ -101,7 +106,7 @@ def as_sent(event: LoggedEvent) -> Event:
 
 
 class Hub:
-    """The latest events. `clients` is how many follow."""
+    """The latest events. `clients` is how many follow, `watchers` how many of them want notices."""
 
     def __init__(self, service: Service, threads: Threads) -> None:
         self._service = service
@@ -112,12 +117,19 @@ class Hub:
         self._wake = asyncio.Event()
         self._news = asyncio.Event()
         self._closing = False
+        self._noticed: dict[str, int] = dict.fromkeys(NOTICES, 0)
         self.clients = 0
+        self.watchers = 0
 
     @property
     def is_closing(self) -> bool:
         """Whether the server stops."""
         return self._closing
+
+    @property
+    def noticed(self) -> Mapping[str, int]:
+        """How often each of NOTICES was given so far."""
+        return dict(self._noticed)
 
     @property
     def last(self) -> int:
@@ -130,15 +142,16 @@ class Hub:
         loop = asyncio.get_running_loop()
         self._last = await self._bounds_or_zero()
         forget = self._service.store.listen(partial(self._committed, loop), heard=lambda: self.clients > 0)
-        following = asyncio.create_task(self._follow())
+        tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._look_around())]
         try:
             yield
         finally:
             forget()
             await self.close()
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def _bounds_or_zero(self) -> int:
         try:
@@ -201,6 +214,25 @@ class Hub:
             self._last = new[-1].position
             self._tell()
 
+    async def _look_around(self) -> None:
+        """Gives a notice where what is no event has changed: it is compared in memory, and costs the store nothing."""
+        seen: dict[str, object] = {}
+        while True:
+            await asyncio.sleep(NOTICE_S)
+            if not self.watchers:
+                continue
+            try:
+                present = await self._threads.read(self._service.notable)
+            except Exception as error:  # noqa: BLE001 - pages ask by themselves now and then
+                log.debug("no notices are given: %s", error)
+                continue
+            changed = [name for name, value in present.items() if seen.get(name) != value]
+            seen = dict(present)
+            for name in changed:
+                self._noticed[name] += 1
+            if changed:
+                self._tell()
+
     def _tell(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
@@ -213,12 +245,13 @@ class Hub:
         with self._service.store.reading() as uow:
             return [as_sent(event) for event in uow.event_log.after(position, PAGE)]
 
-    async def after(self, position: int) -> Sequence[Event]:
-        """Up to a page of what lies behind a position; none when nothing came within HEARTBEAT_S, or at the end."""
+    async def after(self, position: int, noticed: Mapping[str, int] | None = None) -> Sequence[Event]:
+        """Up to a page of what lies behind a position; none when nothing came within HEARTBEAT_S, or at the end, or
+        when there are more notices than these."""
         if position >= self._last and not self._closing:
             with suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
-                    while self._last <= position and not self._closing:
+                    while self._last <= position and not self._closing and noticed in (None, self._noticed):
                         await self._news.wait()
         if position >= self._last:
             return ()
@@ -249,7 +282,8 @@ STREAM = Operation(
     description=(
         "Each event has its position as id and its type as event name; `data` is JSON. `reset` says that events "
         "between the given id and now are gone: read everything anew. `dropped` is the last event of a client that was "
-        "too slow. A comment comes every 15 s when nothing else does."
+        "too slow. A comment comes every 15 s when nothing else does. With `notices` there are `engines.changed` and "
+        "`deliveries.changed`, once a second at most, with the id of the event before: what is no event is to be read anew."
     ),
     handler=_undone,
     parameters=(
@@ -257,6 +291,7 @@ STREAM = Operation(
         filter_by("run", schemas.ID, "Only what concerns this Run, its instances too."),
         filter_by("automation", schemas.line(200, "Text"), "Only what concerns Runs of the automation of this name."),
         filter_by("type", schemas.line(100, "Text"), "Only events of this type; a pattern such as run.*."),
+        filter_by("notices", schemas.BOOLEAN, "Whether to say when the health of feeds, or deliveries, changed."),
     ),
     answer={"type": "string"},
 )
@@ -283,7 +318,7 @@ class Stream:
         except Exception as error:  # noqa: BLE001 - told as a problem
             return problem_of(error).response()
         run = str(UUID(given["run"])) if given["run"] else None
-        wanted = Wanted(run, given["automation"], given["type"])
+        wanted = Wanted(run, given["automation"], given["type"], bool(given["notices"]))
         since = given["Last-Event-ID"]
         position = last if since is None else int(since)
         lost = since is not None and (position > last or (position + 1 < first and position < last))
@@ -318,9 +353,11 @@ class _Following(Response):
         self._position = position
         self._bounds = {"first": first, "last": last}
         self._lost = lost
+        self._noticed = hub.noticed if wanted.notices else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         self._hub.clients += 1
+        self._hub.watchers += self._wanted.notices
         try:
             async with anyio.create_task_group() as group:
 
@@ -334,6 +371,7 @@ class _Following(Response):
                 group.cancel_scope.cancel()
         finally:
             self._hub.clients -= 1
+            self._hub.watchers -= self._wanted.notices
 
     async def _follow(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -342,14 +380,15 @@ class _Following(Response):
         if not await self._send(send, b"retry: 1000\n" + hello):
             return
         while True:
-            page = await self._hub.after(self._position)
+            page = await self._hub.after(self._position, self._noticed)
             if self._hub.is_closing:
                 break
             if self._hub.last - self._position > allowed:
                 behind = {"reason": "too slow", "behind": self._hub.last - self._position}
                 await self._send(send, encoded("dropped", behind, self._position))
                 break
-            chosen = [event.text for event in page if event in self._wanted]
+            notices = self._notices()
+            chosen = [event.text for event in page if event in self._wanted] + notices
             if page:
                 self._position = page[-1].position
             if page and not chosen:
@@ -359,6 +398,17 @@ class _Following(Response):
                 if not await self._send(send, part):
                     return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _notices(self) -> list[bytes]:
+        """What is to be said since it was last."""
+        if self._noticed is None:
+            return []
+        before, self._noticed = self._noticed, self._hub.noticed
+        return [
+            encoded(name, {"type": name}, self._position)
+            for name, count in self._noticed.items()
+            if count != before[name]
+        ]
 
     async def _send(self, send: Send, data: bytes) -> bool:
         """False when the client does not take it: nothing more can be told to it."""

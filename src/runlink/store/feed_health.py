@@ -14,7 +14,10 @@ from runlink.store.bulk import Bulk
 
 
 class FeedHealthRow(NamedTuple):
-    """One feed's health. `state` is one of daemon.health.STATES; counts are since the daemon's start."""
+    """One feed's health. `state` is one of daemon.health.STATES; counts are since the daemon's start.
+
+    `last_error` stays when the feed is well again, and when the daemon begins anew without one.
+    """
 
     engine_id: UUID
     feed: str
@@ -30,6 +33,16 @@ class FeedHealthRow(NamedTuple):
     skew_s: float | None
     told: int = 0
     missed: int = 0
+    last_error_at: datetime | None = None
+
+
+_KEY = ("engine_id", "feed")
+_KEPT = ("last_error", "last_error_at")
+_CHANGE = "UPDATE SET " + ", ".join(
+    f"{name} = COALESCE(excluded.{name}, feeds.{name})" if name in _KEPT else f"{name} = excluded.{name}"
+    for name in FeedHealthRow._fields
+    if name not in _KEY
+)
 
 
 class FeedHealth:
@@ -40,7 +53,7 @@ class FeedHealth:
 
     def store(self, rows: Sequence[FeedHealthRow]) -> None:
         """The present health of these feeds."""
-        Bulk(self._connection).upsert(tables.feeds, ("engine_id", "feed"), FeedHealthRow._fields, rows)
+        Bulk(self._connection).upsert(tables.feeds, _KEY, FeedHealthRow._fields, rows, change=_CHANGE)
 
     def began_at(self) -> datetime | None:
         """When the process took over that runs the feeds, or ran them last."""

@@ -221,6 +221,18 @@ class Listings:
         query = query.order_by(_ITEM.c.sequence_number).limit(limit)
         return [dict(row) for row in self._connection.execute(query).mappings()]
 
+    def executed_items(
+        self, batch_execution_id: UUID, *, status: str | None = None, after: int | None = None, limit: int = 50
+    ) -> list[dict[str, Any]]:
+        """Executions of the items of one batch execution, by their items' numbers."""
+        query = LISTINGS["item_executions"].query.where(_ITEM_EXECUTION.c.batch_execution_id == batch_execution_id)
+        if status is not None:
+            query = query.where(_ITEM_EXECUTION.c.status == status)
+        if after is not None:
+            query = query.where(_ITEM.c.sequence_number > after)
+        query = query.order_by(_ITEM.c.sequence_number).limit(limit)
+        return [dict(row) for row in self._connection.execute(query).mappings()]
+
     def one(self, kind: str, entity_id: UUID) -> dict[str, Any] | None:
         """An active row; None when there is none."""
         listing = LISTINGS[kind]

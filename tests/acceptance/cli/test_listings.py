@@ -175,8 +175,8 @@ def test_runs_create_waits(synced):
 def test_status(synced):
     [row] = synced.rows("status")
     assert list(row) == ["engine", "type", "url", "product", "product_version", "state", "since", "last_success_at",
-                         "last_news_at", "failures", "last_error", "last_duration_s", "requests", "skew_s",
-                         "watch", "push", "lag_s", "instances",
+                         "last_news_at", "failures", "last_error", "last_error_at", "last_duration_s", "requests",
+                         "skew_s", "watch", "push", "lag_s", "instances",
                          "open", "vanished", "linked", "unlinked", "daemon_running", "items_drifted"]  # fmt: skip
     counts = {name: row[name] for name in ("instances", "open", "vanished", "linked", "unlinked")}
     assert counts == {"instances": 4, "open": 2, "vanished": 0, "linked": 2, "unlinked": 2}
@@ -200,6 +200,12 @@ def test_status_of_an_engine_that_is_lost(synced, acme):
     assert "nothing was ever synced" not in said.err
     assert f"ci: {acme.url}/api/about answered 503" in said.err
     assert synced.rows("status")[0]["state"] == "lost"
+    acme.mode = "ok"
+    synced.ok("sync")
+    [row] = synced.rows("status")
+    assert (row["state"], row["failures"]) == ("ok", 0)
+    assert row["last_error"] in said.err
+    assert f"ci: the last error, over now: {row['last_error']} ({row['last_error_at'][:10]}" in synced.ok("status").err
 
 
 def test_quarantine(synced):

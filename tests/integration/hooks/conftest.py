@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from runlink.application.access import create_token
 from runlink.application.registry import register
 from runlink.application.settings import EngineSettings, Secret, ServerSettings, Settings, WebhookSettings
 from runlink.hosting.authentication import Authenticator, Door
@@ -19,7 +20,7 @@ from runlink.http.hooks import Hooks
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECRETS = {"OLD": "an old secret", "NEW": "whsec_" + base64.b64encode(b"a new key of some bytes").decode()}
-SCHEMES = ("github", "gitlab", "standard-webhooks", "bearer", "basic")
+SCHEMES = ("github", "gitlab", "standard-webhooks", "bearer", "basic", "runlink-token")
 
 
 class Site:
@@ -34,7 +35,7 @@ class Site:
                 name=name,
                 type="test",
                 webhook=WebhookSettings(
-                    secrets=(Secret(env="OLD"), Secret(env="NEW")),
+                    secrets=() if name == "runlink-token" else (Secret(env="OLD"), Secret(env="NEW")),
                     authentication=name,
                     user="jenkins" if name == "basic" else None,
                     max_bytes=max_bytes,
@@ -45,6 +46,7 @@ class Site:
         self.engines = store.write(
             lambda uow: register(uow, Settings(store_url="", engines=settings)), actor="config"
         ).engines
+        self.tokens = {name: self.make_token(name, "hooks") for name in ("OLD", "NEW")}
         self.doors = {
             name: Door(self.engines[name].id, Authenticator(name, s.webhook, f"engines.{name}.webhook"), max_bytes)
             for name, s in settings.items()
@@ -55,11 +57,15 @@ class Site:
         server = ServerSettings(listen="127.0.0.1:0")
         self.server = HttpServer(server)
         service = Service(store=store, settings=server, now=lambda: self.now, arrivals=self._hooks.arrivals.collect)
-        more = lambda _endpoints, _threads: self._hooks.routes()  # noqa: E731
+        more = lambda endpoints, _threads: self._hooks.routes(endpoints)  # noqa: E731
         self.server.start(create_app(service, more=more, on_hub=self.server.on_hub))
         self.url = self.server.url.rstrip("/")
         self.port = int(self.url.rpartition(":")[2])
         self.client = httpx.Client(base_url=self.url, timeout=20, trust_env=False)
+
+    def make_token(self, name, *scopes):
+        """A token's text."""
+        return self.store.write(lambda uow: create_token(uow, name, scopes, now=self.now), actor="cli")[1]
 
     def stop(self):
         self.client.close()
@@ -76,6 +82,8 @@ class Site:
             return {"X-Hub-Signature-256": "sha256=" + hmac.new(value.encode(), body, hashlib.sha256).hexdigest()}
         if scheme == "gitlab":
             return {"X-Gitlab-Token": value}
+        if scheme == "runlink-token":
+            return {"Authorization": f"Bearer {self.tokens.get(secret, secret)}"}
         if scheme == "bearer":
             return {"Authorization": f"Bearer {value}"}
         if scheme == "basic":

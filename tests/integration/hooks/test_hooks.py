@@ -15,14 +15,16 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 from tests.engines.puppets import until
 
+from runlink.application.access import revoke_token
 from runlink.store import tables
 
-SCHEMES = ("github", "gitlab", "standard-webhooks", "bearer", "basic")
+SCHEMES = ("github", "gitlab", "standard-webhooks", "bearer", "basic", "runlink-token")
 
 
 TYPES = {
     400: "invalid-request",
     401: "unauthenticated",
+    403: "forbidden",
     404: "not-found",
     408: "timeout",
     413: "too-large",
@@ -63,6 +65,26 @@ def test_without_proof_or_with_a_wrong_one_nothing_is_stored(site, scheme):
     problem(site.post(scheme, body, secret="an old"), 401)
     assert site.rows() == []
     assert site.told == []
+
+
+def test_a_token_delivers_with_the_scope_hooks_alone_and_not_once_it_is_revoked(site):
+    site.tokens |= {"writer": site.make_token("writer", "write"), "admin": site.make_token("admin", "admin")}
+    assert "has no scope hooks" in problem(site.post("runlink-token", secret="writer"), 403)
+    assert site.rows() == []
+    assert site.post("runlink-token", secret="admin").status_code == 202
+    reading = site.client.get("/api/v1/runs", headers=site.proof("runlink-token", b""))
+    assert "has no scope read" in problem(reading, 403)
+    site.store.write(lambda uow: revoke_token(uow, "OLD", now=site.now), actor="cli")
+    assert "revoked" in problem(site.post("runlink-token", secret="OLD"), 401)
+    assert site.post("runlink-token", secret="NEW").status_code == 202
+    assert len(site.rows()) == 2
+
+
+def test_a_token_with_the_scope_hooks_opens_no_other_scheme(site):
+    headers = site.proof("runlink-token", b"{}")
+    for scheme in SCHEMES[:-1]:
+        problem(site.client.post(f"/hooks/{scheme}", content=b"{}", headers=headers), 401)
+    assert site.rows() == []
 
 
 @pytest.mark.parametrize("scheme", ["github", "standard-webhooks"])

@@ -33,7 +33,14 @@ class Served:
         self.store, self.clock = store, clock
         self.settings = ServerSettings(listen="127.0.0.1:0", **settings)
         self.server = HttpServer(self.settings)
-        self.service = Service(store=store, settings=self.settings, now=clock)
+        self.feeds, self.arrived = [], 0
+        self.service = Service(
+            store=store,
+            settings=self.settings,
+            now=clock,
+            feeds=lambda: self.feeds,
+            arrived=lambda: self.arrived,
+        )
         self.hub = None
         self.server.start(create_app(self.service, on_hub=self._on_hub))
         self.url = self.server.url.rstrip("/")

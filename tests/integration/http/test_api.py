@@ -193,3 +193,10 @@ def test_what_is_not_there_is_a_problem_too(served):
     refused = served.delete(f"{API}/runs")
     problem(refused, "method-not-allowed")
     assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+
+
+def test_a_body_that_would_be_empty_may_be_left_out(served, record):
+    run_id = served.post("/api/v1/runs", json={"automation_id": str(record.automation.id)}).json()["id"]
+    assert served.post(f"/api/v1/runs/{run_id}/cancel").json()["status"] == "CANCELLED"
+    answer = served.post("/api/v1/runs")
+    assert problem(answer, "unsupported-media-type")["detail"] == "the body must be application/json"

@@ -16,6 +16,7 @@ from runlink.application.rules.rules import Rules
 from runlink.application.runs import create_run, link
 from runlink.domain import Run, RunStarted, new_id
 from runlink.http import stream
+from runlink.store.feed_health import FeedHealthRow
 from runlink.store.outbox import NewEvents
 from runlink.store.unit_of_work import TOLD_AT_ONCE
 
@@ -293,3 +294,22 @@ def test_another_process_is_heard_within_the_look(listen, store, record):
         events.add([event], run.created_at, "test")
         events.write()
     assert words(listener.wait(1)) == ["elsewhere"]
+
+
+def test_notices_tell_those_who_ask_that_engines_or_deliveries_changed(served, record, listen, tell, clock):
+    asking, silent = listen(notices="true", type="run.*"), listen()
+    assert [name for _, name, _ in asking.wait(2)] == ["engines.changed", "deliveries.changed"]
+    row = FeedHealthRow(
+        engine_id=record.engine.id, feed="poll", state="lost", since=clock(), last_success_at=None, last_news_at=None,
+        relists=0, failures=1, last_error="no route", last_duration_s=None, requests=1, skew_s=None,
+    )  # fmt: skip
+    served.feeds = [row]
+    position, name, data = asking.wait(3)[2]
+    assert (position, name, data) == (int(asking.last_id), "engines.changed", {"type": "engines.changed"})
+    served.arrived += 1
+    assert asking.wait(4)[3][1] == "deliveries.changed"
+    tell("a")
+    assert asking.wait(5)[4][1] == "run.started"
+    assert [name for _, name, _ in silent.wait(1)] == ["run.started"]
+    (feed,) = served.get(f"/api/v1/engines/{record.engine.id}").json()["feeds"]
+    assert (feed["state"], feed["last_error"], feed["last_error_at"]) == ("lost", "no route", None)

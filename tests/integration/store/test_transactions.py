@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from tests.engines.puppets import until
 from runlink.domain import Automation, ConcurrencyError, Engine, Run
 from runlink.store import open_store, tables
 from runlink.store.bulk import Bulk
+from runlink.store.feed_health import FeedHealthRow
 from runlink.store.mapping import ENGINE
 
 
@@ -254,3 +256,21 @@ def test_what_was_written_before_close_is_there(new_url):
     again = open_store(url)
     assert len(names(again)) == 4
     again.close()
+
+
+def test_a_feed_that_is_well_again_keeps_its_last_error(store):
+    then = datetime(2026, 3, 1, tzinfo=UTC)
+    store.write(add("ci"), actor="a")
+    with store.reading() as uow:
+        (engine,) = uow.engines.list()
+    row = FeedHealthRow(
+        engine_id=engine.id, feed="poll", state="lost", since=then, last_success_at=None, last_news_at=None,
+        relists=0, failures=1, last_error="no route", last_duration_s=None, requests=1, skew_s=None,
+        last_error_at=then,
+    )  # fmt: skip
+    for one in (row, row._replace(state="ok", failures=0, last_error=None, last_error_at=None)):
+        store.write(lambda uow, one=one: uow.feed_health.store([one]), actor="daemon")
+    with store.reading() as uow:
+        (found,) = uow.feed_health.list()
+    assert (found["state"], found["failures"]) == ("ok", 0)
+    assert (found["last_error"], found["last_error_at"]) == ("no route", then)

@@ -32,8 +32,8 @@ def test_the_loss_is_said_once_and_the_return_once(lines):
     health.succeeded(at(60), 0.2)
     health.succeeded(at(61), 0.2)
     assert [line.getMessage() for line in lines()] == ["ci: lost: no answer 1", "ci: back after 59 s"]
-    assert (health.state, health.since, health.failures, health.last_error) == ("ok", at(60), 0, None)
-    assert health.last_success_at == at(61)
+    assert (health.state, health.since, health.failures, health.last_error) == ("ok", at(60), 0, "no answer 49")
+    assert (health.last_success_at, health.last_error_at) == (at(61), at(49))
 
 
 def test_each_state_is_said_once_per_outage_however_they_alternate(lines):

@@ -92,6 +92,13 @@ def _history(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
     return [{name: getattr(row, name) for name in schemas.HISTORY["properties"]} for row in rows]
 
 
+def _executed(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
+    one(uow, "batch_executions", call.id())
+    after = cursors.number_at(call["cursor"])
+    after = None if after is None else min(after, schemas.MAX_NUMBER)
+    return uow.listings.executed_items(call.id(), status=call["status"], after=after, limit=limit)
+
+
 def _moves(
     kind: str,
     path: str,
@@ -148,6 +155,17 @@ OPERATIONS = (
     ),
     detail(
         "batch_executions", f"{_BATCHES}/{{id}}", tag=_TAG, summary="How a batch fared", row=schemas.BATCH_EXECUTION
+    ),
+    paged(
+        f"{_BATCHES}/{{id}}/items",
+        name="batch_executions.items",
+        tag=_TAG,
+        summary="How the items of a batch fared in a Run, by their numbers",
+        row=schemas.ITEM_EXECUTION,
+        read=_executed,
+        place=lambda row: row["sequence_number"],
+        filters=(ID, filter_by("status", schemas.STATUS, "Only those with this status.")),
+        problems=("not-found",),
     ),
     *_moves(
         "batch_executions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -23,11 +24,18 @@ def _add_feeds(uow: SqlUnitOfWork, call: Call, rows: list[dict[str, Any]]) -> No
     budgets = call.service.budgets()
     for row in rows:
         feeds = {one["feed"]: one for one in stored if one["engine"] == row["name"] and one["feed"]}
-        feeds |= {feed: one for (engine_id, feed), one in present.items() if engine_id == row["id"]}
+        for (engine_id, feed), one in present.items():
+            if engine_id == row["id"]:
+                feeds[feed] = one if one["last_error"] else one | _last_error(feeds.get(feed))
         row["feeds"] = [{name: feeds[feed][name] for name in _FEED} for feed in sorted(feeds)]
         row["open"] = counts.get(row["id"], 0)
         budget = budgets.get(row["id"])
         row["budget"] = None if budget is None else budget._asdict()
+
+
+def _last_error(stored: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a process that began anew has not seen itself."""
+    return {name: stored[name] if stored else None for name in ("last_error", "last_error_at")}
 
 
 def _detail(name: str, rows: str, summary: str, row: dict[str, Any]) -> Operation:

@@ -19,7 +19,8 @@ feeds = sa.Table(
     sa.Column("last_news_at", UtcDateTime),  # the last page that told of an instance
     sa.Column("relists", sa.Integer, nullable=False, server_default="0"),  # of a watch: places that had expired
     sa.Column("failures", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("last_error", sa.Text),
+    sa.Column("last_error", sa.Text),  # stays when it is over
+    sa.Column("last_error_at", UtcDateTime),
     sa.Column("last_duration_s", sa.Float),
     sa.Column("requests", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("skew_s", sa.Float),

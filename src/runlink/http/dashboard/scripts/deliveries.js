@@ -6,7 +6,7 @@ import { ago, engine, loading, nothing, table } from "./parts.js";
 import { keepFresh } from "./refresh.js";
 import { attempt, note } from "./trouble.js";
 
-const EVERY_MS = 5000; // neither is an event
+const EVERY_MS = 30_000; // what another process does, such as `runlink deliveries replay`, gives no notice
 const STATES = { waiting: "waits", done: "taken in", dead: "given up" };
 const PUSHED = [["State", "c-status"], ["Engine", "c-engine"], ["Delivery", "c-run"], ["Received", "c-age"], ["Tries", "c-count"], ["Reason", "c-message"]];
 const SET_ASIDE = [["Engine", "c-engine"], ["Instance", "c-run"], ["Why", "c-message"], ["Seen", "c-age"], ["Times", "c-count"]];
@@ -60,7 +60,7 @@ function list(main, { id, title, tools = null, read, draw }) {
       more = cursor !== null;
       redraw();
     },
-    { concerns: () => false, everyMs: EVERY_MS },
+    { concerns: (event) => event.type === "deliveries.changed", everyMs: EVERY_MS },
   );
   fresh.now();
   return fresh;

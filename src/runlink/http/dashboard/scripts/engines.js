@@ -3,10 +3,12 @@
 import { get } from "./api.js";
 import { el, show } from "./dom.js";
 import { count, duration } from "./format.js";
-import { ago, deepLink, engine, loading, nothing } from "./parts.js";
+import { ago, deepLink, engine, lasted, line, loading, nothing } from "./parts.js";
 import { keepFresh } from "./refresh.js";
 
-const EVERY_MS = 5000; // health is no event: it is asked for
+const EVERY_MS = 30_000; // what is left of a budget rises by itself
+const LEAST_MS = 2000; // each turn of each feed changes something
+const MANY = 12; // engines, from which on they can be searched
 const WORDS = {
   new: "not read yet",
   ok: "connected",
@@ -20,15 +22,27 @@ const WORDS = {
 export function engines(main, { titled }) {
   titled("Engines");
   const body = el("div", null, loading());
-  main.append(el("h1", null, "Engines"), body);
+  const search = el("input", { id: "search", type: "search", placeholder: "Name, type or state", autocomplete: "off", spellcheck: "false", "aria-keyshortcuts": "/", oninput: () => draw() });
+  const tools = el("div", { class: "tools", hidden: true }, el("div", { class: "field" }, el("label", { for: "search" }, "Search"), search));
+  main.append(el("h1", null, "Engines"), tools, body);
   let plugins = [];
+  let every = [];
+
+  function draw() {
+    tools.hidden = every.length < MANY && !search.value;
+    const wanted = search.value.trim().toLowerCase();
+    const found = every.filter((one) => [one.name, one.type, WORDS[health(one)]].some((text) => text.toLowerCase().includes(wanted)));
+    show(body, every.length ? cards(every, found, plugins) : none());
+  }
+
   const fresh = keepFresh(
     async (signal) => {
       const [found, brought] = await Promise.all([everyEngine(signal), get("/plugins", {}, { signal })]);
       plugins = brought.items;
-      show(body, found.length ? cards(found, plugins) : none());
+      every = found;
+      draw();
     },
-    { concerns: () => false, everyMs: EVERY_MS },
+    { concerns: (event) => event.type === "engines.changed" || event.type.startsWith("instance."), everyMs: EVERY_MS, leastMs: LEAST_MS },
   );
   fresh.now();
   return fresh;
@@ -63,11 +77,11 @@ function none() {
   return nothing("No engine is followed yet.", "Add ", el("code", null, "[engines.NAME]"), " to the configuration and send SIGHUP.");
 }
 
-function cards(found, plugins) {
-  const bad = found.filter((one) => health(one) !== "ok").length;
-  const summary = bad ? `${count(found.length, "engine")}, ${bad} not well` : `${count(found.length, "engine")}, all well`;
+function cards(every, found, plugins) {
+  const bad = every.filter((one) => health(one) !== "ok").length;
+  const summary = bad ? `${count(every.length, "engine")}, ${bad} not well` : `${count(every.length, "engine")}, all well`;
   return [
-    el("p", { class: "summary", role: "status" }, summary),
+    el("p", { class: "summary", role: "status" }, found.length < every.length ? `${summary}; ${found.length} shown` : summary),
     el("ul", { class: "cards", role: "list" }, found.map((one) => el("li", { key: one.id, class: `card is-${health(one)}` }, card(one, plugins)))),
   ];
 }
@@ -78,9 +92,22 @@ function card(one, plugins) {
   return [
     el("div", { class: "card-head" }, el("h2", null, engine(one.name)), lamp(state)),
     el("p", { class: "faint" }, el("span", null, product || one.type), one.url ? [" · ", deepLink(one.url, one.url.replace(/^https?:\/\//, "").replace(/\/$/, ""))] : null),
-    one.feeds.filter((feed) => feed.last_error).map((feed) => failure(feed)),
+    one.feeds.filter((feed) => feed.last_error && isFailing(feed)).map((feed) => failure(feed)),
     el("dl", { class: "facts" }, facts(one, plugins)),
   ];
+}
+
+/** Whether a feed's last error is not over. */
+function isFailing(feed) {
+  return feed.failures > 0 || !["ok", "new", "missing"].includes(feed.state);
+}
+
+/** The latest error of an engine, also when it is over: what it was, and when. */
+function lastError(one) {
+  const [latest] = one.feeds.filter((feed) => feed.last_error).sort((a, b) => ((a.last_error_at ?? "") < (b.last_error_at ?? "") ? 1 : -1));
+  if (!latest) return el("span", { class: "faint" }, "none seen");
+  const when = latest.last_error_at ? ago(latest.last_error_at) : null;
+  return isFailing(latest) ? [when, " · goes on"] : [when, el("span", { class: "faint" }, " · over now: "), line(latest.last_error)];
 }
 
 function failure(feed) {
@@ -101,14 +128,15 @@ function facts(one, plugins) {
       continue;
     }
     const many = one.feeds.filter((other) => other.feed !== "receive").length > 1 ? ` (${feed.feed})` : "";
-    if (feed.state === "ok") rows.push([`Connected since${many}`, ago(feed.since)]);
-    rows.push([`Last read${many}`, feed.last_success_at ? ago(feed.last_success_at) : "never"]);
+    rows.push([`Connected since${many}`, feed.state === "ok" ? ago(feed.since) : el("span", { class: "faint" }, "not connected")]);
+    rows.push([`Lag${many}`, feed.last_success_at ? [lasted(feed.last_success_at, null), el("span", { class: "faint" }, " since it was read")] : "never read"]);
     rows.push([`Last news${many}`, ago(feed.last_news_at)]);
     if (feed.last_duration_s !== null) rows.push([`Reading took${many}`, duration(feed.last_duration_s)]);
     if (feed.skew_s !== null && Math.abs(feed.skew_s) > 1) rows.push([`Its clock${many}`, `${feed.skew_s > 0 ? "+" : "−"}${duration(Math.abs(feed.skew_s))}`]);
     rows.push([`Requests${many}`, `${feed.requests.toLocaleString("en")} since the start`]);
   }
-  if (one.budget) rows.push(["Requests left", budget(one.budget)]);
+  rows.push(["Last error", lastError(one)]);
+  rows.push(["Requests left", one.budget ? budget(one.budget) : el("span", { class: "faint" }, one.url ? "not known yet" : "none are made")]);
   rows.push(["Open instances", one.open.toLocaleString("en")]);
   rows.push(["Feeds", one.feeds.map((feed) => feed.feed).join(", ") || "none runs"]);
   rows.push(["Plugin", pluginOf(one, plugins)]);

@@ -18,10 +18,10 @@ const watchers = new Set();
 const TYPES = [
   "run.started", "run.completed", "run.failed", "run.cancelled", "run.reopened", "run.silent", "batch_execution.failed",
   "item_execution.failed", "items.drifted", "instance.status_changed", "instance.vanished", "instance.linked",
-  "instance.unlinked",
+  "instance.unlinked", "engines.changed", "deliveries.changed",
 ];
 
-/** Calls `heard(event)` for each event, and `heard(null)` when everything is to be read anew; returns how to stop. */
+/** Calls `heard(event)` for each event and notice (which concerns no Run), and `heard(null)` when everything is to be read anew; returns how to stop. */
 export function listen(heard) {
   listeners.add(heard);
   return () => listeners.delete(heard);
@@ -44,7 +44,7 @@ function connect() {
   clearTimeout(timer);
   source?.close();
   if (state.name !== "lost") become("connecting");
-  const own = (source = new EventSource("/api/v1/stream"));
+  const own = (source = new EventSource("/api/v1/stream?notices=true"));
   let isFirst = true;
   own.onopen = () => {
     retryMs = SOON_MS;
@@ -61,7 +61,7 @@ function connect() {
     }
   };
   own.addEventListener("reset", () => everyone(null));
-  for (const type of TYPES) own.addEventListener(type, (event) => everyone(JSON.parse(event.data)));
+  for (const type of TYPES) own.addEventListener(type, (event) => everyone({ runs: [], ...JSON.parse(event.data) }));
 }
 
 function pause() {

@@ -9,9 +9,9 @@ const LEAST_MS = 1000;
 
 /**
  * Calls `load(signal)` after each event for which `concerns(event)`, `leastMs` apart at the least, and every `everyMs`
- * where that is given. Returns `now()`, which reads at once and can be waited for, and `stop()`.
+ * where that is given and `isOpen()`. Returns `now()`, which reads at once and can be waited for, and `stop()`.
  */
-export function keepFresh(load, { concerns = () => true, everyMs = null, leastMs = LEAST_MS } = {}) {
+export function keepFresh(load, { concerns = () => true, everyMs = null, leastMs = LEAST_MS, isOpen = () => true } = {}) {
   let timer = null;
   let running = null;
   let again = false;
@@ -61,7 +61,7 @@ export function keepFresh(load, { concerns = () => true, everyMs = null, leastMs
   const forget = listen((event) => {
     if (event === null || concerns(event)) soon();
   });
-  const beat = everyMs === null ? null : setInterval(() => document.hidden || soon(), everyMs);
+  const beat = everyMs === null ? null : setInterval(() => document.hidden || !isOpen() || soon(), everyMs);
   return {
     now,
     soon,

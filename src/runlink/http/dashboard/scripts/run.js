@@ -4,11 +4,13 @@ import { get, mayWrite, send } from "./api.js";
 import { ask } from "./ask.js";
 import { el, show, tell } from "./dom.js";
 import { count, duration } from "./format.js";
-import { ago, deepLink, engine, hasEnded, lasted, line, loading, nothing, sign, status, STATUSES, table } from "./parts.js";
+import { ago, deepLink, engine, hasEnded, lasted, line, loading, nothing, sign, status, table } from "./parts.js";
+import { itemsOf } from "./items.js";
 import { keepFresh } from "./refresh.js";
 import { timeline } from "./timeline.js";
 import { attempt, note } from "./trouble.js";
 
+const EVERY_MS = 5000; // steps and items that move on are no events
 const MOVES = {
   start: { name: "Start", when: ["PENDING"], text: "The Run is set to processing by hand." },
   complete: { name: "Complete", when: ["PROCESSING"], text: "The Run ends as completed. What its instances do afterwards changes nothing." },
@@ -22,16 +24,17 @@ export function run(main, { id, titled }) {
   const body = el("div", { class: "run" }, loading());
   main.append(body);
   const opened = new Set();
+  const items = itemsOf(id, () => known && draw());
   let known = null;
   let before = null;
 
   function draw() {
-    show(body, page(known, { opened, draw: (change) => (change(), draw()), act, unlink, link }));
+    show(body, page(known, { opened, items, draw: (change) => (change(), draw()), act, unlink, link }));
   }
 
   const fresh = keepFresh(
     async (signal) => {
-      const [explained, row] = await Promise.all([get(`/runs/${id}/explain`, {}, { signal }), get(`/runs/${id}`, {}, { signal })]);
+      const [explained, row] = await Promise.all([get(`/runs/${id}/explain`, {}, { signal }), get(`/runs/${id}`, {}, { signal }), items.read(signal)]);
       known = { ...explained, version: row.version };
       const name = known.correlation_id ?? known.id;
       titled(`${name} ${known.status.toLowerCase()}`);
@@ -39,7 +42,7 @@ export function run(main, { id, titled }) {
       before = `${known.status} ${known.attempt}`;
       draw();
     },
-    { concerns: (event) => event.runs.includes(id.toLowerCase()) },
+    { concerns: (event) => event.runs.includes(id.toLowerCase()), everyMs: EVERY_MS, isOpen: () => known !== null && !hasEnded(known.status) },
   );
 
   async function act(move) {
@@ -94,11 +97,16 @@ function page(known, tools) {
     header(known, tools),
     known.doubts.length ? el("section", { class: "doubts", "aria-labelledby": "h-doubts" }, el("h2", { id: "h-doubts" }, "What is not sure"), el("ul", null, known.doubts.map((text) => el("li", null, text)))) : null,
     section("timeline", "Timeline", el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Timeline" }, timeline(known.timeline, tools.opened, tools.draw))),
-    known.items.length ? section("items", "Items", items(known.items)) : null,
+    itemsIn(known, tools),
     section("instances", "Instances", instances(known, tools), mayWrite() ? el("button", { type: "button", onclick: tools.link }, "Link an instance …") : null),
     section("why", "Why it is in this state", why(known)),
     section("history", "History", history(known)),
   ];
+}
+
+function itemsIn(known, { items }) {
+  const drawn = items.draw(known.items);
+  return drawn ? section("items", "Batches and items", drawn) : null;
 }
 
 function section(id, title, content, ...more) {
@@ -135,36 +143,6 @@ function header(known, { act }) {
 
 function fact(name, value) {
   return el("div", { key: name }, el("dt", null, name), el("dd", null, value));
-}
-
-// --- items -----------------------------------------------------------------------------------------------------------
-
-function items(rows) {
-  const batches = new Map();
-  for (const { batch, status: name, count: n } of rows) {
-    if (!batches.has(batch)) batches.set(batch, {});
-    batches.get(batch)[name] = n;
-  }
-  return table(
-    "Items by batch and status",
-    [["Batch", "c-run"], ["Items", "c-count"], ["Statuses", "c-trail"]],
-    [...batches].map(([batch, counts]) => {
-      const all = Object.values(counts).reduce((a, b) => a + b, 0);
-      const parts = STATUSES.filter((name) => counts[name]);
-      return [
-        batch,
-        [
-          batch,
-          all.toLocaleString("en"),
-          [
-            el("span", { class: "share", "aria-hidden": "true" }, parts.map((name) => el("span", { class: `is-${name.toLowerCase()}`, style: { "flex-grow": counts[name] } }))),
-            el("span", { class: "counts" }, parts.map((name) => el("span", { class: `status is-${name.toLowerCase()}` }, sign(name), `${counts[name].toLocaleString("en")} ${name.toLowerCase()}`))),
-          ],
-        ],
-      ];
-    }),
-    { class: "items" },
-  );
 }
 
 // --- instances -------------------------------------------------------------------------------------------------------

@@ -47,8 +47,9 @@ export function runs(main, { query, titled }) {
   );
   fresh.now();
   const well = keepFresh(async (signal) => show(strip, marks((await get("/engines", { limit: 200 }, { signal })).items)), {
-    concerns: () => false,
-    everyMs: 10_000,
+    concerns: (event) => event.type === "engines.changed",
+    everyMs: 30_000,
+    leastMs: 5000,
   });
   well.now();
   return {

@@ -1,0 +1,154 @@
+// The batches and items of a Run: how each fared, why, and its history. `run` comes here.
+//
+// Only what is opened is read, page by page, so that a Run with a hundred thousand items costs no more than one with ten.
+
+import { get } from "./api.js";
+import { el } from "./dom.js";
+import { count } from "./format.js";
+import { ago, hasEnded, lasted, loading, nothing, sign, status, STATUSES, table } from "./parts.js";
+import { attempt } from "./trouble.js";
+
+const PAGE = 50;
+const COLUMNS = [["No.", "c-number"], ["Status", "c-status"], ["Attempts", "c-count"], ["Took", "c-duration"], ["Error", "c-run c-error"], ["History", "c-history"]];
+
+/** What is known of the batches of one Run, kept while its page is open; `redraw` is called when there is more. */
+export function itemsOf(runId, redraw) {
+  const opened = new Map(); // id of the batch execution -> {wanted, rows, pages, more}
+  const histories = new Map(); // id of the item execution -> its changes
+  let batches = [];
+  let pages = 1;
+  let more = false;
+
+  async function read(signal) {
+    [batches, more] = await readPages((cursor) => get("/batch-executions", { run_id: runId, cursor, limit: PAGE }, { signal }), pages);
+    batches.reverse(); // as they began
+    await Promise.all([...opened.keys()].map((id) => readItems(id, signal)));
+  }
+
+  async function readItems(id, signal) {
+    const one = opened.get(id);
+    const asked = one.wanted;
+    const found = await readPages((cursor) => get(`/batch-executions/${id}/items`, { status: asked, cursor, limit: PAGE }, { signal }), one.pages);
+    if (one.wanted !== asked) return; // another status was chosen meanwhile
+    [one.rows, one.more] = found;
+    const shown = one.rows.filter((row) => histories.has(row.id));
+    await Promise.all(shown.map((row) => readHistory(row.id, signal)));
+  }
+
+  async function readHistory(id, signal) {
+    histories.set(id, (await get(`/item-executions/${id}/history`, { limit: 500 }, { signal })).items);
+  }
+
+  const soon = (work) => attempt(work).then(redraw);
+  const tools = {
+    opened,
+    histories,
+    toggle(id) {
+      if (opened.delete(id)) return redraw();
+      opened.set(id, { wanted: null, rows: null, pages: 1, more: false });
+      redraw();
+      return soon(() => readItems(id));
+    },
+    choose(id, wanted) {
+      Object.assign(opened.get(id), { wanted: wanted || null, rows: null, pages: 1, more: false });
+      redraw();
+      return soon(() => readItems(id));
+    },
+    further(id) {
+      opened.get(id).pages += 1;
+      return soon(() => readItems(id));
+    },
+    look(event, id) {
+      if (!event.currentTarget.open || histories.has(id)) return null;
+      histories.set(id, null);
+      return soon(() => readHistory(id));
+    },
+  };
+  const furtherBatches = () => soon(async () => ((pages += 1), await read()));
+  return { read, draw: (counts) => (batches.length ? drawn(batches, counts, tools, more ? furtherBatches : null) : null) };
+}
+
+/** Page after page, as many as were asked for: the rows, and whether there are more. */
+async function readPages(read, pages) {
+  const rows = [];
+  let cursor = null;
+  for (let n = 0; n < pages; n++) {
+    const page = await read(cursor);
+    rows.push(...page.items);
+    cursor = page.next_cursor;
+    if (cursor === null) break;
+  }
+  return [rows, cursor !== null];
+}
+
+function drawn(batches, counts, tools, further) {
+  const byBatch = new Map();
+  for (const { batch, status: name, count: n } of counts) {
+    if (!byBatch.has(batch)) byBatch.set(batch, {});
+    byBatch.get(batch)[name] = n;
+  }
+  return [
+    el("ul", { class: "batches", role: "list" }, batches.map((one) => el("li", { key: one.id, class: "batch" }, batch(one, byBatch.get(one.batch) ?? {}, tools)))),
+    further ? el("p", null, el("button", { type: "button", onclick: further }, "Show more batches")) : null,
+  ];
+}
+
+function batch(one, counts, tools) {
+  const open = tools.opened.get(one.id);
+  const parts = STATUSES.filter((name) => counts[name]);
+  return [
+    el(
+      "div",
+      { class: "batch-head" },
+      el("h3", { id: `b-${one.id}` }, one.batch),
+      status(one.status),
+      el("span", { class: "faint" }, "took ", lasted(one.started_at, one.finished_at)),
+      one.items
+        ? el("button", { type: "button", class: "fold", "aria-expanded": open ? "true" : "false", "aria-describedby": `b-${one.id}`, onclick: () => tools.toggle(one.id) }, count(one.items, "item"))
+        : el("span", { class: "faint" }, "no items"),
+    ),
+    parts.length ? el("span", { class: "share", "aria-hidden": "true" }, parts.map((name) => el("span", { class: `is-${name.toLowerCase()}`, style: { "flex-grow": counts[name] } }))) : null,
+    parts.length ? el("span", { class: "counts" }, parts.map((name) => el("span", { class: `status is-${name.toLowerCase()}` }, sign(name), `${counts[name].toLocaleString("en")} ${name.toLowerCase()}`))) : null,
+    open ? listed(one, open, tools) : null,
+  ];
+}
+
+function listed(one, open, tools) {
+  const choice = `s-${one.id}`;
+  const select = el(
+    "select",
+    { id: choice, onchange: (event) => tools.choose(one.id, event.currentTarget.value) },
+    el("option", { value: "", selected: open.wanted === null }, "Any status"),
+    STATUSES.map((name) => el("option", { value: name, selected: name === open.wanted }, name.charAt(0) + name.slice(1).toLowerCase())),
+  );
+  return el(
+    "div",
+    { class: "batch-items", key: "items" },
+    el("div", { class: "field inline" }, el("label", { for: choice }, "Status"), select),
+    open.rows === null ? loading() : rows(one, open, tools),
+    open.more ? el("p", null, el("button", { type: "button", "aria-describedby": `b-${one.id}`, onclick: () => tools.further(one.id) }, "Show more items")) : null,
+  );
+}
+
+function rows(one, open, tools) {
+  if (!open.rows.length) return nothing("No item is like that.");
+  const cells = (row) => [
+    String(row.sequence_number),
+    status(row.status),
+    row.max_attempts === null ? String(row.attempt_count) : `${row.attempt_count} of ${row.max_attempts}`,
+    lasted(row.started_at, row.finished_at ?? (hasEnded(row.status) ? row.updated_at : null)),
+    row.error_message ? el("span", { class: "why-not" }, row.error_message) : null,
+    history(row, tools),
+  ];
+  return table(`Items of ${one.batch}, by their numbers`, COLUMNS, open.rows.map((row) => [row.id, cells(row)]), { class: "items" });
+}
+
+function history(row, tools) {
+  const known = tools.histories.get(row.id);
+  return el(
+    "details",
+    { ontoggle: (event) => tools.look(event, row.id) },
+    el("summary", { "aria-label": `History of item ${row.sequence_number}` }, "History"),
+    known ? el("ol", { class: "changes", role: "list" }, known.map((one) => el("li", { key: one.id }, status(one.new_status), " ", ago(one.changed_at), one.created_by ? el("span", { class: "faint" }, ` by ${one.created_by}`) : null))) : null,
+  );
+}
