@@ -14,15 +14,12 @@ from uuid import UUID
 
 from runlink.application import items_fit
 from runlink.application.items_executions import Executions
-from runlink.application.items_ports import Carrier, ItemStep
+from runlink.application.items_ports import ACTOR, Carrier, ItemStep
 from runlink.application.items_resolve import Resolving, Whose
 from runlink.application.items_rules import Claim, ReadyItemRule, claims_of, ready
 from runlink.application.keys import view
 from runlink.application.ports import StepRow, Tracked, UnitOfWork
 from runlink.application.rules import Rules
-
-ACTOR = "rule:items"
-"""Who batches, items and executions are written by. An execution that somebody else ended is left alone."""
 
 StepKey = tuple[UUID, str]
 """(instance, external id of the step)."""

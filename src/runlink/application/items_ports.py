@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from runlink.domain import Automation, Batch, BatchExecution, ExecutionStatus, Item, ItemExecution, ItemStateHistory
 
 if TYPE_CHECKING:
     from runlink.application.ports import StepRow
+
+ACTOR: Final = "rule:items"
+"""Who batches, items and executions are written by. An execution that somebody else ended is left alone."""
 
 
 class Carrier(NamedTuple):
