@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, Phase, settings
 
 from runlink.application.ingest.decide import Read
 from runlink.application.ingest.ingest import ingest
@@ -22,6 +24,14 @@ from runlink.spi import Observation, Page, Step
 from runlink.store import tables
 
 S = ExecutionStatus
+by_chance = settings(
+    max_examples=int(os.environ.get("RUNLINK_TEST_EXAMPLES", "15")),
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+"""How stories drawn by chance are tried out on a store; RUNLINK_TEST_EXAMPLES says how many."""
 T0 = datetime(2024, 3, 1, 12, 0, tzinfo=UTC)
 
 

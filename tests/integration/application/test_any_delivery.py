@@ -6,14 +6,14 @@ import itertools
 from dataclasses import dataclass, field
 
 import msgspec
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runlink.domain import ExecutionStatus, new_id
 from runlink.spi import Observation, Revision
 from runlink.store import tables
 
-from .conftest import BY_KEY, World, at
+from .conftest import BY_KEY, World, at, by_chance
 
 S = ExecutionStatus
 ENDS = (S.COMPLETED, S.FAILED, S.CANCELLED)
@@ -148,13 +148,7 @@ def deliver_somehow(world, engine, minutes, data, order):
 
 
 @given(lives=histories(), order=st.sampled_from(["none", "attempts", "revisions"]), data=st.data())
-@settings(
-    max_examples=12,
-    deadline=None,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@by_chance
 def test_the_end_is_the_same_however_it_was_delivered(store, lives, order, data):
     world = World(store)
     plain, other = (f"{name}-{next(_numbers)}-{new_id()}" for name in ("plain", "other"))
@@ -173,13 +167,7 @@ def test_the_end_is_the_same_however_it_was_delivered(store, lives, order, data)
 
 
 @given(data=st.data())
-@settings(
-    max_examples=10,
-    deadline=None,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@by_chance
 def test_a_feed_goes_on_behind_any_page(store, data):
     """The process dies behind any page; what goes on from the stored cursor comes to the same."""
     world = World(store)

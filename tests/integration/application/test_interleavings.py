@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runlink.application.policy import Policy
@@ -16,7 +16,7 @@ from runlink.domain import ExecutionStatus, new_id
 from runlink.spi import Observation
 from runlink.store import tables
 
-from .conftest import BY_KEY, World, at
+from .conftest import BY_KEY, World, at, by_chance
 
 S = ExecutionStatus
 ENDS = (S.COMPLETED, S.FAILED, S.CANCELLED)
@@ -88,13 +88,7 @@ def end_of_run(world, automation_id):
 
 
 @given(histories=engine_histories(), policy=policies, data=st.data())
-@settings(
-    max_examples=15,
-    deadline=None,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@by_chance
 def test_a_run_comes_to_the_same_end_however_its_engines_are_interleaved(store, histories, policy, data):
     world = World(store)
     orders = [engine for engine, states in enumerate(histories) for _ in states]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runlink.application.settings import KeyTemplate, ParentRule
@@ -10,7 +10,7 @@ from runlink.domain import ExecutionStatus, new_id
 from runlink.spi import Observation
 from runlink.store import tables
 
-from .conftest import World, at
+from .conftest import World, at, by_chance
 
 ENGINES = ("ci", "argo", "airflow")
 RUNS = ("r1", "r2", "r3")
@@ -120,13 +120,7 @@ def runs_of(world, automation):
 
 
 @given(seen=instances(), made=st.sets(st.sampled_from(RUNS)), data=st.data())
-@settings(
-    max_examples=15,
-    deadline=None,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@by_chance
 def test_links_do_not_depend_on_who_is_seen_first(store, seen, made, data):
     world = World(store)
     suffix = new_id().hex
@@ -154,13 +148,7 @@ def together(steps):
 
 
 @given(seen=instances(), data=st.data())
-@settings(
-    max_examples=15,
-    deadline=None,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@by_chance
 def test_what_a_dry_run_says_is_what_relink_then_does(store, seen, data):
     world, suffix = World(store), new_id().hex
     names = tuple(f"{engine}-{suffix}" for engine in ENGINES)

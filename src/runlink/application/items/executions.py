@@ -12,9 +12,9 @@ from runlink.application.items.resolve import Resolving
 from runlink.application.items.rows import ItemStep, StoredTrack
 from runlink.application.items.rules import Claim
 from runlink.application.items.settle import ACTOR as ROLL_UP
+from runlink.application.items.settle import is_stopped, tallies_of
 from runlink.application.items.story import (
     Story,
-    Tally,
     Track,
     beside,
     can_reach,
@@ -170,17 +170,20 @@ class Executions:
 
     def finish(self, more_may_come: set[UUID]) -> None:
         """Moves the batch executions to what their item executions say. Those that steps never moved are left alone,
-        and so is what somebody else has ended."""
-        mine = {of: one for of, one in self._batches.items() if of in self._carried or self._is_ours(one)}
+        and so is what somebody else has ended. Those of a stopped Run wait for the roll-up, which may reopen it."""
+        mine = {
+            (run_id, batch_id): one
+            for (run_id, batch_id), one in self._batches.items()
+            if not is_stopped(self._runs[run_id])
+            and ((run_id, batch_id) in self._carried or self._is_ours(one))
+            and not (one.status.is_ended and not self._is_ours(one))
+        }
         if not mine:
             return
-        tallies: dict[UUID, list[Tally]] = {}
-        for tallied in self._ledger.tallies(sorted({run_id for run_id, _ in mine})):
-            tallies.setdefault(tallied.batch_execution_id, []).append(Tally(*tallied[1:]))
+        tallies = tallies_of(self._ledger, sorted({run_id for run_id, _ in mine}))
         for (run_id, _), execution in mine.items():
             more = run_id in more_may_come
-            if not (execution.status.is_ended and not self._is_ours(execution)):
-                move_batch(execution, tallies.get(execution.id, ()), self._runs[run_id], self._now, more_may_come=more)
+            move_batch(execution, tallies.get(execution.id, ()), self._now, more_may_come=more)
         changed = [one for one in mine.values() if one.version != one.stored_version]
         self._ledger.update_batch_executions(changed, self._actor)
         self._ledger.insert_events([event for one in changed for event in one.pull_events()], self._now, self._actor)

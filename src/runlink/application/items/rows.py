@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from runlink.application.rows import StepRow
 from runlink.domain import ExecutionStatus
+
+ACTOR: Final = "rule:items"
+"""Who batches, items and executions are written by. An execution that somebody else ended is left alone."""
 
 
 class Carrier(NamedTuple):

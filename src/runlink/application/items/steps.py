@@ -15,15 +15,12 @@ from uuid import UUID
 from runlink.application.items import fit
 from runlink.application.items.executions import Executions
 from runlink.application.items.resolve import Resolving, Whose
-from runlink.application.items.rows import Carrier, ItemStep
+from runlink.application.items.rows import ACTOR, Carrier, ItemStep
 from runlink.application.items.rules import Claim, ReadyItemRule, claims_of, ready
 from runlink.application.ports import UnitOfWork
 from runlink.application.rows import StepRow, Tracked
 from runlink.application.rules.keys import view
 from runlink.application.rules.rules import Rules
-
-ACTOR = "rule:items"
-"""Who batches, items and executions are written by. An execution that somebody else ended is left alone."""
 
 StepKey = tuple[UUID, str]
 """(instance, external id of the step)."""

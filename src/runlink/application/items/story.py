@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from runlink.application.items.rows import Tallied
 from runlink.application.rows import StepRow
 from runlink.domain import RUN_END_EFFECT, BatchExecution, DomainEvent, ExecutionStatus, ItemExecution, Run
 from runlink.domain.events import ItemExecutionFailed
@@ -225,15 +226,6 @@ def news_of(events: Iterable[DomainEvent], before: ItemExecution | None) -> list
 # --- the batch -------------------------------------------------------------------------------------------------------
 
 
-class Tally(NamedTuple):
-    """How many item executions of a batch execution have a status, the first start and the last end among them."""
-
-    status: ExecutionStatus
-    number: int
-    started_at: datetime | None
-    finished_at: datetime | None
-
-
 def batch_status(statuses: Iterable[ExecutionStatus], *, more_may_come: bool) -> ExecutionStatus:
     """The table: a batch execution's status from those of its item executions."""
     found = set(statuses)
@@ -248,10 +240,12 @@ def batch_status(statuses: Iterable[ExecutionStatus], *, more_may_come: bool) ->
 
 
 def move_batch(
-    execution: BatchExecution, tallies: Sequence[Tally], run: Run, now: datetime, *, more_may_come: bool
+    execution: BatchExecution, tallies: Sequence[Tallied], now: datetime, *, more_may_come: bool = False
 ) -> None:
     """Brings a batch execution to what the table says, through its own transitions."""
     target = batch_status((tally.status for tally in tallies), more_may_come=more_may_come)
+    if target is _S.PENDING and tallies and execution.status.is_ended:
+        target = _S.PROCESSING  # all were begun anew: there is no other way back
     started_at = min((t.started_at for t in tallies if t.started_at is not None), default=None)
     finished_at = max((t.finished_at for t in tallies if t.finished_at is not None), default=None)
     if execution.status is target:
@@ -259,10 +253,6 @@ def move_batch(
     if execution.status is target or target is _S.PENDING:
         return
     if execution.status.is_ended:
-        settled = RUN_END_EFFECT.get((run.status, target)) is execution.status
-        of_the_run = run.status in (_S.FAILED, _S.CANCELLED) and target in (_S.FAILED, _S.CANCELLED)
-        if settled or (of_the_run and execution.status is not _S.COMPLETED):
-            return
         execution.reopen(execution.attempt + 1, at=now)
     elif execution.status is _S.PENDING and (target is not _S.CANCELLED or started_at is not None):
         execution.start(at=started_at or now)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from runlink.application.items.follow import follow_items
-from runlink.application.items.settle import ACTOR, settle
+from runlink.application.items.settle import ACTOR, is_stopped, settle
 from runlink.application.policy import Policy
 from runlink.application.ports import UnitOfWork
 from runlink.application.rollup.conclude import Conclusion, conclude
@@ -42,12 +42,12 @@ def roll_up(uow: UnitOfWork, rules: Rules, run_ids: Iterable[UUID], now: datetim
         conclusion = due(run, linked.get(run.id, []), rules.policy(run.automation_id), quiet_over=quiet_over)
         wait_s = conclusion.wait_s if conclusion is not None else None
         quiet.append((run.id, None if wait_s is None else now + timedelta(seconds=wait_s)))
-        had_ended = run.status.is_ended
+        attempt = run.attempt
         moved = conclusion is not None and apply(run, conclusion, now)
         heard = not quiet_over and run.hear(now)
         if moved or heard:
             changed.append(run)
-            if had_ended and not run.status.is_ended:
+            if run.attempt != attempt:
                 reopened.append(run.id)
             events.extend(run.pull_events())
     uow.ledger.update_runs(changed, ACTOR)
@@ -55,7 +55,7 @@ def roll_up(uow: UnitOfWork, rules: Rules, run_ids: Iterable[UUID], now: datetim
     uow.ledger.insert_events(events, now, ACTOR)
     follow_items(uow, rules, now, runs=reopened)  # what the end had settled goes on
     # also those that had ended before: items are followed behind the end of their Run, too
-    settle(uow, [run for run in runs if run.status in (_S.FAILED, _S.CANCELLED)], now)
+    settle(uow, [run for run in runs if is_stopped(run)], now)
     return len(changed)
 
 

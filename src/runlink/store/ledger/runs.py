@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from runlink.application.rows import Correlation, Kin, Linked, RunTimes, WaitingKey
 from runlink.domain import (
-    BatchExecution,
     Engine,
     ExecutionStatus,
     ItemExecution,
@@ -277,14 +275,12 @@ class RunLedger:
             for row in self._connection.execute(query)
         ]
 
-    def open_executions(self, run_ids: Sequence[UUID]) -> tuple[list[BatchExecution], list[ItemExecution]]:
-        """The batch and item executions of these Runs that have not ended and were not put away."""
-        found: list[list[Any]] = []
-        for kind in (mapping.BATCH_EXECUTION, mapping.ITEM_EXECUTION):
-            mine = chosen(self._connection, kind.table.c.run_id, run_ids)
-            query = kind.select().where(mine, kind.table.c.status.in_(OPEN_STATUSES), kind.table.c.is_active)
-            found.append([kind.from_row(row) for row in self._connection.execute(query.order_by(kind.table.c.id))])
-        return found[0], found[1]
+    def open_item_executions(self, run_ids: Sequence[UUID]) -> list[ItemExecution]:
+        """The item executions of these Runs that have not ended and were not put away."""
+        kind = mapping.ITEM_EXECUTION
+        mine = chosen(self._connection, kind.table.c.run_id, run_ids)
+        query = kind.select().where(mine, kind.table.c.status.in_(OPEN_STATUSES), kind.table.c.is_active)
+        return [kind.from_row(row) for row in self._connection.execute(query.order_by(kind.table.c.id))]
 
     def engines(self, ids: Sequence[UUID]) -> dict[UUID, Engine]:
         """Engines by id."""
