@@ -42,25 +42,25 @@ class Budget(NamedTuple):
 class Bucket(Protocol):
     """A request budget."""
 
-    def take(self) -> float: ...  # noqa: D102 - see TokenBucket
+    def take(self) -> float: ...
     @property
-    def budget(self) -> Budget: ...  # noqa: D102
+    def budget(self) -> Budget: ...
 
 
 class Meter(Protocol):
     """Measures the clock skew."""
 
-    def read(self, date: str | None, answered_at: datetime, round_trip_s: float) -> None: ...  # noqa: D102
+    def read(self, date: str | None, answered_at: datetime, round_trip_s: float) -> None: ...
     @property
-    def skew_s(self) -> float | None: ...  # noqa: D102 - see SkewMeter
+    def skew_s(self) -> float | None: ...
 
 
 class Tally(Protocol):
     """Counts requests by what was answered."""
 
-    def ask(self) -> None: ...  # noqa: D102 - see Answers
-    def answer(self, status: int) -> None: ...  # noqa: D102
-    def counts(self) -> dict[str, int]: ...  # noqa: D102
+    def ask(self) -> None: ...
+    def answer(self, status: int) -> None: ...
+    def counts(self) -> dict[str, int]: ...
 
 
 class TokenBucket:

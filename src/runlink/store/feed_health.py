@@ -14,7 +14,10 @@ from runlink.store.bulk import Bulk
 
 
 class FeedHealthRow(NamedTuple):
-    """One feed's health. `state` is one of daemon.health.STATES; counts are since the daemon's start."""
+    """One feed's health. `state` is one of daemon.health.STATES; counts are since the daemon's start.
+
+    pid, process_started_at   of the process that an isolated adapter runs in; restarts: how often it was lost
+    """
 
     engine_id: UUID
     feed: str
@@ -30,6 +33,9 @@ class FeedHealthRow(NamedTuple):
     skew_s: float | None
     told: int = 0
     missed: int = 0
+    pid: int | None = None
+    process_started_at: datetime | None = None
+    restarts: int = 0
 
 
 class FeedHealth:

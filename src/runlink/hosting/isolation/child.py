@@ -20,11 +20,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -39,12 +39,16 @@ from runlink.hosting.isolation.messages import (
     Answered,
     Ask,
     Call,
+    Carried,
+    Carry,
     Dated,
     Describe,
     Drop,
     Ended,
     Environment,
     Failed,
+    Fetch,
+    Fetched,
     Given,
     Hello,
     Logged,
@@ -54,12 +58,15 @@ from runlink.hosting.isolation.messages import (
     Pong,
     Ready,
     Start,
-    Told,
     ToChild,
+    Told,
 )
 from runlink.hosting.loader import PluginHost
+from runlink.hosting.wire import Received, Sent
 from runlink.spi import SPI_VERSION, Adapter, AdapterError, Delivery, Observation, Page, TransientError, Unreadable
 from runlink.spi import errors as spi_errors
+
+T = TypeVar("T")
 
 ARGUMENTS: Final = {
     "poll": dict[str, str], "watch": dict[str, str], "refetch": list[str], "receive": Delivery, "check": None,
@@ -76,7 +83,7 @@ class Child:
 
     def __init__(self, sock: socket.socket) -> None:
         self._pipe: Pipe[ToChild] = Pipe(sock, ToChild)
-        self._asked: dict[int, queue.SimpleQueue[float | None]] = {}
+        self._asked: dict[int, queue.SimpleQueue[Any]] = {}
         self._ids = itertools.count(1)
         self._wanted: dict[int, queue.SimpleQueue[Next | Drop]] = {}
         self._workers: list[threading.Thread] = []
@@ -91,7 +98,9 @@ class Child:
                 case Ping():
                     self._pipe.send(Pong())
                 case Given():
-                    self._asked.pop(message.id).put(message.value)
+                    self._asked[message.id].put(message.value)
+                case Fetch() | Carried() if message.id in self._asked:
+                    self._asked[message.id].put(message)
                 case Start() | Describe():
                     self._begin(self._make if isinstance(message, Start) else self._describe, message)
                 case Call():
@@ -134,6 +143,7 @@ class Child:
                 backfill=start.backfill,
             )
             hosted.guard.defer_to(_Budget(self._ask), _Skew(self._pipe), _Answers(self._pipe))
+            hosted.guard.wire = _Wire(self._carried) if start.watched else None
             self._hosted = hosted
         except BaseException as error:  # noqa: BLE001 - plugin code
             self._failed(0, error)
@@ -200,14 +210,46 @@ class Child:
 
     def _ask(self, what: str) -> float:
         number = next(self._ids)
-        answer: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        with self._answers(number) as answer:
+            self._pipe.send(Ask(number, what))
+            given: float | None = answer.get()
+        return self._still_there(given)
+
+    def _carried(self, sent: Sent, ask: Callable[[], Received]) -> Received:
+        """The answer to a request that the host looks at; the host says whether the engine is asked."""
+        number = next(self._ids)
+        with self._answers(number) as answer:
+            self._pipe.send(Carry(number, sent))
+            while not isinstance(given := self._still_there(answer.get()), Carried):
+                told: Received | str
+                try:
+                    told = ask()
+                except TransientError as error:
+                    told = str(error)
+                self._pipe.send(Fetched(number, told))
+        if isinstance(given.answer, str):
+            raise TransientError(given.answer)
+        return given.answer
+
+    @contextlib.contextmanager
+    def _answers(self, number: int) -> Iterator[queue.SimpleQueue[Any]]:
+        """Where the host's answers to this question come. Raises TransientError when the host lets go."""
+        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._asked[number] = answer
-        if not self._gone:
-            with contextlib.suppress(OSError):
-                self._pipe.send(Ask(number, what))
-                if (given := answer.get()) is not None:
-                    return given
-        raise TransientError("closed: the host let go of this engine")
+        if self._gone:
+            answer.put(None)
+        try:
+            yield answer
+        except OSError:
+            self._still_there(None)
+        finally:
+            self._asked.pop(number, None)
+
+    @staticmethod
+    def _still_there(given: T | None) -> T:
+        if given is None:
+            raise TransientError("closed: the host let go of this engine")
+        return given
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._ask("time"), UTC)
@@ -247,6 +289,11 @@ class _Answers:
 
     def counts(self) -> dict[str, int]:
         return {}  # nobody reads it here
+
+
+class _Wire:
+    def __init__(self, carry: Callable[[Sent, Callable[[], Received]], Received]) -> None:
+        self.carry = carry
 
 
 class _Handler(logging.Handler):
@@ -337,8 +384,8 @@ def _version() -> str:
 
 
 def _hold(lifeline: int) -> None:
-    """Has the kernel kill this process, with what it started, as soon as the host's end is closed: where the interpreter
-    is stuck, no thread of it would notice. Linux; elsewhere the thread that reads has to."""
+    """Has the kernel kill this process, with what it started, as soon as the host's end is closed: where the
+    interpreter is stuck, no thread of it would notice. Linux; elsewhere the thread that reads has to."""
     if sys.platform == "linux":
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, _SETSIG, signal.SIGKILL)

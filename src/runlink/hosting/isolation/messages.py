@@ -1,6 +1,6 @@
 """What the host and the process of an adapter say to each other. Both ends come here.
 
-A message is one JSON document behind its length, over a socket. Nothing else is read from the child: no pickle, no code.
+A message is one JSON document behind its length, over a socket. Nothing else is read from the child: no pickle.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+
+from runlink.hosting.wire import Received, Sent
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ class Start(msgspec.Struct, tag=True, kw_only=True):
     path      where the host finds modules; None leaves the child with its own environment's
     settings  fields of EngineSettings, secrets resolved: they travel through the socket and nowhere else
     level     what runlink logs, at least
+    watched   whether somebody looks at the exchanges with the engine (`Guard.wire`)
     """
 
     adapter: str
@@ -49,6 +52,7 @@ class Start(msgspec.Struct, tag=True, kw_only=True):
     since: datetime
     backfill: bool
     level: int
+    watched: bool
 
 
 class Call(msgspec.Struct, tag=True):
@@ -81,11 +85,24 @@ class Given(msgspec.Struct, tag=True):
     value: float
 
 
+class Fetch(msgspec.Struct, tag=True):
+    """Somebody looks at this exchange (a Carry of the child), and wants the engine asked."""
+
+    id: int
+
+
+class Carried(msgspec.Struct, tag=True):
+    """The answer to a Carry, or the fault that came instead."""
+
+    id: int
+    answer: Received | str
+
+
 class Ping(msgspec.Struct, tag=True):
     """Is anybody there?"""
 
 
-ToChild = Describe | Start | Call | Next | Drop | Given | Ping
+ToChild = Describe | Start | Call | Next | Drop | Given | Fetch | Carried | Ping
 
 
 class AdapterTold(msgspec.Struct, kw_only=True):
@@ -157,6 +174,20 @@ class Dated(msgspec.Struct, tag=True):
     took_s: float
 
 
+class Carry(msgspec.Struct, tag=True):
+    """A request that somebody on the host's side is to look at, or to answer: only where Start says so."""
+
+    id: int
+    sent: Sent
+
+
+class Fetched(msgspec.Struct, tag=True):
+    """The engine's answer to a Fetch, or the fault that came instead."""
+
+    id: int
+    answer: Received | str
+
+
 class Logged(msgspec.Struct, tag=True):
     """A line for the host's log."""
 
@@ -168,7 +199,7 @@ class Pong(msgspec.Struct, tag=True):
     """Answers a Ping."""
 
 
-ToHost = Hello | Environment | Ready | Told | Ended | Failed | Ask | Answered | Dated | Logged | Pong
+ToHost = Hello | Environment | Ready | Told | Ended | Failed | Ask | Answered | Dated | Carry | Fetched | Logged | Pong
 
 
 class Pipe(Generic[T]):

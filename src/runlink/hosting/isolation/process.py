@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -39,8 +39,8 @@ from runlink.hosting.isolation.messages import (
     Pipe,
     Pong,
     Ready,
-    Told,
     ToHost,
+    Told,
 )
 from runlink.spi import SPI_VERSION, TransientError
 
@@ -86,6 +86,7 @@ class Process:
         self.limits = limits
         self.started_at = datetime.now(UTC)
         self._where = str(python or sys.executable)
+        self._child: subprocess.Popen[bytes]
         self._heard = heard
         self._printed = printed
         self._ids = itertools.count(1)
@@ -112,7 +113,7 @@ class Process:
             self._child = subprocess.Popen(  # noqa: S603 - what the operator named, and our own module
                 [self._where, "-P", "-m", "runlink.hosting.isolation.child"],
                 env=_environ(python),
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=told,
                 stderr=told,
                 start_new_session=True,  # Ctrl-C is the host's; what the child starts can be ended with it
@@ -149,8 +150,8 @@ class Process:
             hello = self._first.wait(self.limits.start_s, Hello)
             if hello.protocol != PROTOCOL or hello.spi != SPI_VERSION:
                 raise ProcessLost(
-                    f"{self._where} has runlink {hello.runlink} (SPI {hello.spi}, protocol {hello.protocol}), which this "
-                    f"one (SPI {SPI_VERSION}, protocol {PROTOCOL}) cannot talk to; install the same version there"
+                    f"{self._where} has runlink {hello.runlink} (SPI {hello.spi}, protocol {hello.protocol}), which "
+                    f"this one (SPI {SPI_VERSION}, protocol {PROTOCOL}) cannot talk to; install the same version there"
                 )
             self.send(message)
             return self._first.wait(self.limits.start_s, expected)
@@ -355,7 +356,7 @@ class Calling:
             self.wait(self._process.limits.grace_s, Ended)
 
 
-def _environ(python: Path | None) -> Mapping[str, str]:
+def _environ(python: Path | None) -> dict[str, str]:
     kept = {n: v for n, v in os.environ.items() if n.upper() in ENVIRONMENT or n.startswith("LC_")}
     if python is None:
         kept |= {n: v for n, v in os.environ.items() if n in ("PYTHONPATH", "PYTHONHOME")}

@@ -1,4 +1,4 @@
-"""Adapter classes whose adapters run in a process of their own. `PluginHost.adapter_for` and `runlink.testing` come here.
+"""Adapter classes whose adapters run in a process of their own. `PluginHost` and `runlink.testing` come here.
 
 An object of such a class has one process, from its making to its close. A process that ended or was killed is not
 replaced here: every call says so (ProcessLost), and whoever hosts the adapter makes another.
@@ -6,32 +6,40 @@ replaced here: every call says so (ProcessLost), and whoever hosts the adapter m
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import queue
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
-from runlink.hosting.checks import CAPABILITIES, capabilities
+from runlink.hosting.checks import capabilities
 from runlink.hosting.errors import AdapterFault
 from runlink.hosting.isolation.messages import (
     AdapterTold,
     Answered,
     Ask,
+    Carried,
+    Carry,
     Dated,
     Ended,
     Failed,
+    Fetch,
+    Fetched,
     Given,
     Logged,
     Ready,
     Start,
-    Told,
     ToHost,
+    Told,
 )
 from runlink.hosting.isolation.process import Calling, Limits, Process
+from runlink.hosting.wire import Received
 from runlink.spi import (
     Adapter,
     AdapterError,
@@ -41,9 +49,13 @@ from runlink.spi import (
     EngineInfo,
     Observation,
     Page,
+    Polls,
     Receipt,
+    Receives,
+    Refetches,
     TransientError,
     Unreadable,
+    Watches,
 )
 from runlink.spi import errors as spi_errors
 
@@ -53,6 +65,8 @@ if TYPE_CHECKING:
 _TOLD: Final = (
     "name", "spi_version", "default_poll_interval_s", "config_schema", "steps_on_refetch", "authentication",
 )  # fmt: skip
+_LONGEST_S: Final = 3600.0
+"""No request of an adapter takes longer."""
 _TEXT: Final = 8000
 """Characters of what a child says in words that are kept; of a trace the last."""
 
@@ -83,12 +97,13 @@ class Isolated(Adapter):
     where: ClassVar[str]
     python: ClassVar[Path | None]
     limits: ClassVar[Limits]
-    context: HostContext  # type: ignore[assignment]
+    context: HostContext
 
     def __init__(self, context: Context) -> None:
         """Raises what the adapter's constructor raises, and ProcessLost."""
         super().__init__(context)
         log = self.context.log
+        self._fetched: dict[int, queue.SimpleQueue[Received | str]] = {}
         self.process = Process(
             self.python,
             self.context.engine,
@@ -153,6 +168,7 @@ class Isolated(Adapter):
             since=context.since,
             backfill=context.backfill,
             level=logging.getLogger("runlink.engines").getEffectiveLevel(),
+            watched=context.guard.wire is not None,
         )
 
     def _heard(self, process: Process, message: ToHost) -> None:
@@ -166,26 +182,53 @@ class Isolated(Adapter):
                 guard.counted(message.status)
             case Dated():
                 guard.dated(message.date, message.answered_at, message.took_s)
+            case Carry():
+                self._fetched[message.id] = queue.SimpleQueue()
+                threading.Thread(target=self._carry, args=(process, message), daemon=True).start()
+            case Fetched() if message.id in self._fetched:
+                self._fetched[message.id].put(message.answer)
             case Logged():
                 self.context.log.log(message.level, "%s", message.text[:_TEXT])
 
+    def _carry(self, process: Process, carry: Carry) -> None:
+        """Shows an exchange to whoever looks at the wire."""
 
-class _Polls(Isolated, CAPABILITIES["poll"]):  # type: ignore[misc]
+        def ask() -> Received:
+            process.send(Fetch(carry.id))
+            try:
+                answer = self._fetched[carry.id].get(timeout=_LONGEST_S)
+            except queue.Empty:
+                raise TransientError("the adapter's process did not tell what the engine answered") from None
+            if isinstance(answer, str):
+                raise TransientError(answer)
+            return answer
+
+        wire = self.context.guard.wire
+        try:
+            answer: Received | str = wire.carry(carry.sent, ask) if wire is not None else ask()
+        except Exception as error:  # noqa: BLE001 - told to the adapter, as it would be here
+            answer = str(error)
+        self._fetched.pop(carry.id, None)
+        with contextlib.suppress(TransientError):  # the process is gone: whoever called the adapter is told
+            process.send(Carried(carry.id, answer))
+
+
+class _Polls(Isolated, Polls):
     def poll(self, cursors: Cursors) -> Iterator[Page]:
         yield from self._pages("poll", dict(cursors))
 
 
-class _Refetches(Isolated, CAPABILITIES["refetch"]):  # type: ignore[misc]
+class _Refetches(Isolated, Refetches):
     def refetch(self, external_ids: Sequence[str]) -> Iterator[Page]:
         yield from self._pages("refetch", list(external_ids))
 
 
-class _Watches(Isolated, CAPABILITIES["watch"]):  # type: ignore[misc]
+class _Watches(Isolated, Watches):
     def watch(self, cursors: Cursors) -> Iterator[Page]:
         yield from self._pages("watch", dict(cursors))
 
 
-class _Receives(Isolated, CAPABILITIES["receive"]):  # type: ignore[misc]
+class _Receives(Isolated, Receives):
     def receive(self, delivery: Delivery) -> Receipt:
         return self._one("receive", delivery, Receipt)  # type: ignore[no-any-return]
 
