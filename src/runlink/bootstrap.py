@@ -33,6 +33,7 @@ from runlink.daemon.relay import Relay
 from runlink.hosting import (
     HostedAdapter,
     PluginHost,
+    PythonUnusable,
     SecretUnavailable,
     UnknownEngineType,
     build_adapter,
@@ -124,9 +125,11 @@ def check_engine(engine: EngineSettings, plugins: PluginHost) -> None:
 
 def _problems_of(engine: EngineSettings, plugins: PluginHost) -> list[str]:
     try:
-        adapter_class = plugins.adapter_class(engine.type)
+        adapter_class = plugins.adapter_for(engine)
     except UnknownEngineType as error:
         return [f"engines.{engine.name}.type: {error}"]
+    except PythonUnusable as error:
+        return [f"engines.{engine.name}.python: {error}"]
     return check_options(adapter_class, engine)
 
 
@@ -212,7 +215,7 @@ class Runlink:
 
     def build(self, settings: EngineSettings, since: datetime, backfill: bool) -> HostedAdapter:
         """The adapter of an engine."""
-        adapter_class = self.plugins.adapter_class(settings.type)
+        adapter_class = self.plugins.adapter_for(settings)
         return build_adapter(adapter_class, settings, now=self.now, since=since, backfill=backfill)
 
     @contextmanager
@@ -245,7 +248,7 @@ class Runlink:
                 fence=fence,
                 progress=progress,
                 backfill_since=backfill_since,
-                watches=issubclass(self.plugins.adapter_class(settings.type), Watches),
+                watches=issubclass(self.plugins.adapter_for(settings), Watches),
                 receives=settings.webhook is not None,
             )
             feed.health.last_success_at = succeeded_at.get(name)
@@ -253,14 +256,14 @@ class Runlink:
 
     def interval_s(self, settings: EngineSettings) -> float:
         """Seconds between two polls of an engine: what is configured, else what its adapter proposes."""
-        proposed = self.plugins.adapter_class(settings.type).default_poll_interval_s
+        proposed = self.plugins.adapter_for(settings).default_poll_interval_s
         return settings.poll_interval_s or proposed or DEFAULT_POLL_INTERVAL_S
 
     def paces(self) -> dict[str, Pace]:
         """How each configured engine is asked, for an estimate of its requests."""
         paces = {}
         for name, settings in self.settings.engines.items():
-            adapter_class = self.plugins.adapter_class(settings.type)
+            adapter_class = self.plugins.adapter_for(settings)
             requests = 1 + issubclass(adapter_class, Refetches)  # of a turn: the poll, and what it does not show
             paces[name] = Pace(interval_s=self.interval_s(settings), requests_per_turn=requests)
         return paces
@@ -289,7 +292,7 @@ class Runlink:
 
     def scheme(self, settings: EngineSettings) -> str:
         """How an engine's deliveries prove where they come from: what is configured, else what its adapter says."""
-        adapter_class = self.plugins.adapter_class(settings.type)
+        adapter_class = self.plugins.adapter_for(settings)
         proposed = adapter_class.authentication if issubclass(adapter_class, Receives) else "bearer"
         return (settings.webhook.authentication if settings.webhook else None) or proposed
 
@@ -353,6 +356,7 @@ class Runlink:
         Raises ConfigError or ValidationError, and then everything stays as it was.
         """
         settings = load_settings(self.settings.path)
+        self.plugins.look_again()
         check_engines(settings, self.plugins)
         registered = self.register(settings)
         before, self.settings = self.settings, settings
@@ -360,7 +364,9 @@ class Runlink:
         kept = {
             name: feed
             for name, feed in daemon.feeds.items()
-            if name in settings.engines and before.engines.get(name) == settings.engines[name]
+            if name in settings.engines
+            and before.engines.get(name) == settings.engines[name]
+            and settings.engines[name].python is None  # in another environment something else may be installed now
         }
         daemon.replace(settings, registered.rules, self.feeds(registered, fence) | kept)
         return config.diff(before, settings)

@@ -184,6 +184,12 @@ def _feed(row: dict[str, Any], runlink: Runlink, *, running: bool) -> Iterator[F
     if settings is None or row["feed"] != "poll" or not running:
         return
     about = f"engine {name}"
+    if row["restarts"]:
+        yield _warning(
+            about,
+            f"its adapter's process was lost and started again {row['restarts']} times since the daemon's start",
+            "the daemon's log has the reasons; see docs/how-to/isolate-an-adapter.md",
+        )
     if row["state"] not in ("ok", "new"):
         yield _error(about, f"{row['state']}: {row['last_error']}", "see docs/reference/feed-states.md")
         return
@@ -222,10 +228,19 @@ def _integrity(store: SqlStore) -> Iterator[Finding]:
 # --- the engines ----------------------------------------------------------------------------------------------------
 
 
+def _is_known(engine: EngineSettings, plugins: PluginHost) -> bool:
+    """Whether there is an adapter for it; where not, that is told with the plugins."""
+    try:
+        plugins.adapter_for(engine)
+    except HostingError:
+        return False
+    return True
+
+
 def _engines(
     settings: Settings, plugins: PluginHost, timeout_s: float, now: Callable[[], datetime]
 ) -> Iterator[Finding]:
-    known: list[EngineSettings] = [e for e in settings.engines.values() if e.type.lower() in plugins.adapters]
+    known: list[EngineSettings] = [e for e in settings.engines.values() if _is_known(e, plugins)]
     for row in check_engines(known, plugins, timeout_s=timeout_s, now=now):
         about = f"engine {row['engine']}"
         if not row["ok"]:

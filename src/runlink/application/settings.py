@@ -16,6 +16,9 @@ SECRET_SCHEMES: Final = ("github", "gitlab", "standard-webhooks", "bearer", "bas
 SCHEMES: Final = (*SECRET_SCHEMES, "runlink-token")
 """How a delivery may prove where it comes from; `hosting.authentication` implements them."""
 
+ISOLATIONS: Final = ("none", "process")
+"""Where an adapter runs: in the process that runs everything, or in one of its own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Secret:
@@ -56,6 +59,7 @@ class EngineSettings:
     poll_interval_s   None leaves it to the adapter, and then to DEFAULT_POLL_INTERVAL_S
     options    the keys that belong to the plugin, checked against its schema; secrets are still `Secret` references
     include, exclude   shell-style patterns over the workflow's full path, case sensitive; exclude wins
+    isolation   one of ISOLATIONS; `python`: with "process", the interpreter, None for this one's
     """
 
     name: str
@@ -73,6 +77,8 @@ class EngineSettings:
     verify_tls: bool | Path = True
     renamed_from: str | None = None
     webhook: WebhookSettings | None = None
+    isolation: str = "none"
+    python: Path | None = None
 
     def wants(self, workflow: str) -> bool:
         """Whether `include` and `exclude` select this workflow."""

@@ -88,6 +88,7 @@ def check(
         "state": lambda row: "ok" if row["ok"] else "failed",
         "product": lambda row: " ".join(filter(None, (row["product"], row["version"]))),
         "took": lambda row: output.took(row["duration_s"]),
+        "process": lambda row: None if row["start_s"] is None else f"its own, begun in {output.took(row['start_s'])}",
         "error": "error",
     }
     output.listing(rows, columns, form)

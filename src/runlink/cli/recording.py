@@ -57,7 +57,7 @@ def record(
     folder = to or Path(f"recording-{engine}")
     with _counted(f"recording {engine}") as on_exchange:
         found = record_engine(
-            plugins.adapter_class(chosen.type), chosen, folder, since=begins, now=session.now, on_exchange=on_exchange
+            plugins.adapter_for(chosen), chosen, folder, since=begins, now=session.now, on_exchange=on_exchange
         )
     _show(_row(found), form)
     output.say(

@@ -68,6 +68,7 @@ def status(
         "lag": lambda row: output.took(row["lag_s"]),
         "failures": "failures",
         "requests": "requests",
+        "process": lambda row: _process(row["process"]),
         "skew": lambda row: output.took(row["skew_s"]),
         "open": "open",
         "linked": "linked",
@@ -110,6 +111,8 @@ def _rows(runlink: Runlink, running: bool | None, now: datetime) -> list[dict[st
             "last_news_at": _latest(known, watch, "last_news_at"),
             "watch": watch and {field: watch[field] for field in _WATCH},
             "push": push,
+            "isolation": settings.isolation if settings else None,
+            "process": _isolated(settings, known, now),
             "lag_s": round((now - last).total_seconds(), 3) if last else None,
             **counts.get(name, _NO_COUNTS),
             "daemon_running": running,
@@ -125,6 +128,29 @@ def _last_error(feed: dict[str, Any]) -> str:
     over = "the last error, over now: " if is_over else ""
     at = f" ({output.when(feed['last_error_at'])})" if feed["last_error_at"] else ""
     return f"{over}{feed['last_error']}{at}"
+
+
+def _isolated(settings: EngineSettings | None, feed: dict[str, Any], now: datetime) -> dict[str, Any] | None:
+    """The process that an engine's adapter runs in, where that is one of its own, as the daemon wrote it down last."""
+    if settings is None or settings.isolation != "process":
+        return None
+    began = feed.get("process_started_at")
+    return {
+        "python": str(settings.python) if settings.python else None,
+        "pid": feed.get("pid"),
+        "started_at": began,
+        "uptime_s": round((now - began).total_seconds(), 3) if began else None,
+        "restarts": feed.get("restarts") or 0,
+    }
+
+
+def _process(process: dict[str, Any] | None) -> str | None:
+    if process is None:
+        return None
+    restarts = f", {process['restarts']} restarts" if process["restarts"] else ""
+    if process["pid"] is None:
+        return f"none{restarts}"
+    return f"{process['pid']}, up {output.took(process['uptime_s'])}{restarts}"
 
 
 def _pushed(

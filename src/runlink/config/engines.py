@@ -29,6 +29,8 @@ def engine_settings(name: str, table: Mapping[str, Any], folder: Path) -> Engine
             given[key] = float(given[key])
     if isinstance(given.get("verify_tls"), str):
         given["verify_tls"] = placed(given["verify_tls"], folder)
+    if "python" in given:
+        given["python"] = placed(given["python"], folder)
     given["type"] = given["type"].strip().lower()
     given["url"] = given.get("url", "").strip().rstrip("/")
     if "webhook" in given:
@@ -73,6 +75,8 @@ def engine_problems(name: str, table: Mapping[str, Any]) -> Iterator[str]:
     url = table.get("url")
     if isinstance(url, str):
         yield from (f"{toml_path((*at, 'url'))}: {reason}" for reason in url_problems(url))
+    if "python" in table and table.get("isolation") != "process":
+        yield f'{toml_path((*at, "python"))}: needs isolation = "process": this process cannot change its interpreter'
     options = {k: v for k, v in table.items() if k not in HOST_KEYS}
     yield from _secret_problems(options, at)
     webhook = table.get("webhook")

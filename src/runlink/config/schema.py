@@ -51,6 +51,8 @@ def full_schema(adapters: Mapping[str, type[Adapter]]) -> dict[str, Any]:
         }
         for name, cls in sorted(adapters.items())
     ]
+    # What another environment's plugin takes is not known here.
+    engine["allOf"].append({"if": {"required": ["python"]}, "then": {"unevaluatedProperties": True}})
     return schema
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from runlink.daemon.errors import AdapterMisbehaved, StoreTrouble, TurnGivenUp
-from runlink.hosting import AdapterFault
+from runlink.hosting import AdapterFault, ProcessLost
 from runlink.spi import AdapterError, ConfigRejected, CredentialsRejected, CursorExpired, TransientError
 
 MOST_ASKED_S = 3600.0
@@ -43,6 +43,8 @@ def react(error: BaseException, failures: int, chance: float = 0.5) -> Reaction:
         return Reaction("stopped", None, renew=True)
     if isinstance(error, CredentialsRejected):
         return Reaction("denied", wait(60.0, 1800.0), renew=True)
+    if isinstance(error, ProcessLost):
+        return Reaction("lost", wait(1.0, 300.0), renew=True)
     if isinstance(error, TransientError):
         return Reaction("lost", max(wait(1.0, 300.0), _asked(error)))
     if isinstance(error, StoreTrouble):

@@ -176,9 +176,11 @@ class EngineFeed:
         return outcome
 
     def _adapter(self, turn: Turn) -> HostedAdapter:
-        """The adapter, made when there is none."""
-        if self._hosted is not None:
-            return self._hosted
+        """The adapter, made when there is none, or its process is gone."""
+        hosted = self._hosted
+        if hosted is not None and not hosted.is_lost:
+            return hosted
+        self._let_go(turn)
         since = self._backfill_since or self._now() - timedelta(seconds=self.settings.lookback_s)
         hosted = self._build(self.settings, since, self._backfill_since is not None)
         with self._lock:
@@ -261,7 +263,8 @@ class EngineFeed:
     @property
     def hosted(self) -> HostedAdapter | None:
         """The adapter, once it was checked; a watch follows the stream with it, too."""
-        return self._hosted if self._is_checked else None
+        hosted = self._hosted
+        return hosted if self._is_checked and hosted is not None and not hosted.is_lost else None
 
     def expire(self) -> None:
         """The stored cursors lead nowhere any more: the next poll begins without them."""
@@ -336,6 +339,7 @@ class EngineFeed:
                 return None
             hosted, self._hosted = self._hosted, None
             self._requests_before += hosted.guard.requests
+            self.health.restarts += hosted.is_lost
             closing = threading.Thread(target=hosted.close, name=f"runlink-close-{self.engine.name}", daemon=True)
             self._left_behind.append(closing)
             closing.start()
@@ -354,7 +358,8 @@ class EngineFeed:
 
     def health_row(self) -> FeedHealthRow:
         """The health as it is stored."""
-        return self.health.row(self.engine.id, self.kind)
+        hosted = self._hosted
+        return self.health.row(self.engine.id, self.kind, hosted.process if hosted is not None else None)
 
 
 def _is_main() -> bool:

@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from runlink.application.ingest.ingest import Outcome, Tally
+from runlink.hosting.isolation import Process
 from runlink.store.feed_health import FeedHealthRow
 
 log = logging.getLogger("runlink.feeds")
@@ -45,6 +46,7 @@ class Health:
     skew_s: float | None = None
     told: int = 0
     missed: int = 0
+    restarts: int = 0
     results: Counter[str] = field(default_factory=Counter)
     fates: Counter[str] = field(default_factory=Counter)
     _lost_at: datetime | None = None
@@ -94,8 +96,10 @@ class Health:
         """What it took in since the start."""
         return Tally(engine_id, kind, dict(self.results), dict(self.fates))
 
-    def row(self, engine_id: UUID, kind: str) -> FeedHealthRow:
-        """As it is stored."""
+    def row(self, engine_id: UUID, kind: str, process: Process | None = None) -> FeedHealthRow:
+        """As it is stored; `process` is that of an isolated adapter."""
+        if process is not None and process.is_lost:
+            process = None
         return FeedHealthRow(
             engine_id=engine_id,
             feed=kind,
@@ -112,6 +116,9 @@ class Health:
             told=self.told,
             missed=self.missed,
             last_error_at=self.last_error_at,
+            pid=process.pid if process is not None else None,
+            process_started_at=process.started_at if process is not None else None,
+            restarts=self.restarts,
         )
 
     def set_aside(self, items: int) -> None:

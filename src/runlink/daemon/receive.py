@@ -224,6 +224,9 @@ class ReceiveFeed:
     # --- its adapter -------------------------------------------------------------------------------------------
 
     def _adapter(self) -> HostedAdapter:
+        if self._hosted is not None and self._hosted.is_lost:
+            self.health.restarts += 1
+            self._let_go()
         if self._hosted is None:
             hosted = self.poll.another()
             with self._lock:
@@ -271,7 +274,8 @@ class ReceiveFeed:
 
     def health_row(self) -> FeedHealthRow:
         """The health as it is stored."""
-        return self.health.row(self.engine.id, self.kind)
+        hosted = self._hosted
+        return self.health.row(self.engine.id, self.kind, hosted.process if hosted is not None else None)
 
 
 def _settled(receipt: object) -> Receipt:

@@ -102,7 +102,9 @@ class WatchFeed:
     def _failed(self, error: BaseException, hosted: HostedAdapter) -> float | None:
         if self._closed or isinstance(error, TurnGivenUp):
             return None if self._closed else AGAIN_S
-        if self.poll.hosted is not hosted:  # the poll has renewed the adapter under the stream
+        if hosted.is_lost:
+            self._poll_now(self.poll)  # which makes another
+        elif self.poll.hosted is not hosted:  # the poll has renewed the adapter under the stream
             return AGAIN_S
         reaction = react(error, self.health.failures + 1, random.random())  # noqa: S311 - spreading, not secrecy
         text = hosted.redact(words(error))[:1000]

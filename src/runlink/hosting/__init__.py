@@ -1,7 +1,15 @@
 """Finds, checks and guards plugins. Whoever needs an adapter for an engine (bootstrap, daemon, CLI) comes here."""
 
 from runlink.hosting.context import HostContext
-from runlink.hosting.errors import AdapterFault, HostingError, PluginError, SecretUnavailable, UnknownEngineType
+from runlink.hosting.errors import (
+    AdapterFault,
+    HostingError,
+    PluginError,
+    ProcessLost,
+    PythonUnusable,
+    SecretUnavailable,
+    UnknownEngineType,
+)
 from runlink.hosting.guard import Guard
 from runlink.hosting.hosted import HostedAdapter, build_adapter
 from runlink.hosting.loader import PluginHost, PluginInfo
@@ -17,6 +25,8 @@ __all__ = [
     "PluginError",
     "PluginHost",
     "PluginInfo",
+    "ProcessLost",
+    "PythonUnusable",
     "SecretUnavailable",
     "UnknownEngineType",
     "build_adapter",

@@ -23,7 +23,8 @@ def check_engines(
 ) -> list[dict[str, Any]]:
     """What each engine's `check` came to, all at once; one that does not answer in time has failed.
 
-    Keys: `engine`, `ok`, `product`, `version`, `warnings`, `error` (in words, without secrets), `skew_s`, `duration_s`.
+    Keys: `engine`, `ok`, `product`, `version`, `warnings`, `error` (in words, without secrets), `skew_s`, `duration_s`,
+    `isolation`, `python` and, of an adapter in a process of its own, `start_s`: what that took to begin.
     """
     checks = [_Check(engine, plugins, timeout_s, now) for engine in chosen]
     until = time.monotonic() + timeout_s + 1.0
@@ -45,6 +46,7 @@ class _Check(threading.Thread):
         self._now = now
         self._hosted: HostedAdapter | None = None
         self._found: dict[str, Any] = {}
+        self._start_s: float | None = None
         self._started_at = time.monotonic()
 
     def run(self) -> None:
@@ -57,8 +59,10 @@ class _Check(threading.Thread):
                 self._hosted.close()
 
     def _check(self) -> None:
-        adapter_class = self._plugins.adapter_class(self._engine.type)
+        adapter_class = self._plugins.adapter_for(self._engine)
         self._hosted = hosted = build_adapter(adapter_class, self._engine, now=self._now, since=self._now())
+        if hosted.process is not None:
+            self._start_s = time.monotonic() - self._started_at
         hosted.guard.begin_turn(self._started_at + self._timeout_s)
         info = hosted.adapter.check()
         if not isinstance(info, EngineInfo):
@@ -81,6 +85,9 @@ class _Check(threading.Thread):
             "warnings": [],
             "error": None,
             "skew_s": None,
+            "isolation": self._engine.isolation,
+            "python": str(self._engine.python) if self._engine.python else None,
+            "start_s": self._start_s,
         }
         hung = {"error": f"no answer for {self._timeout_s:g} s", "duration_s": self._timeout_s}
         return {"engine": self._engine.name, **nothing, **(self._found or hung)}

@@ -65,6 +65,7 @@ class HostContext(Context):
     """One engine's surroundings, as `spi.Context` promises.
 
     config     the plugin's own options with secrets resolved
+    settings   the engine's
     guard      the budget, limits and meters that every client made here passes
     redactor   takes the engine's secrets out of text
     """
@@ -90,7 +91,7 @@ class HostContext(Context):
         self.guard = guard
         self.redactor = redactor
         self.log = logging.LoggerAdapter(_EngineLogger(settings.name, redactor), {"engine": settings.name})
-        self._settings = settings
+        self.settings = settings
         self._now = now
         self._clients: list[httpx.Client | requests.adapters.HTTPAdapter] = []
         self._pools: list[urllib3.PoolManager] = []
@@ -101,11 +102,11 @@ class HostContext(Context):
 
     def wants(self, workflow: str) -> bool:
         """Whether `include` and `exclude` select this workflow."""
-        return self._settings.wants(workflow)
+        return self.settings.wants(workflow)
 
     def http(self, *, url: str | None = None, **options: Any) -> httpx.Client:
         """A client whose base address is `url`, or else the engine's; see `GuardedClient`."""
-        client = GuardedClient(self.guard, url or self.url, self._settings.verify_tls, **options)
+        client = GuardedClient(self.guard, url or self.url, self.settings.verify_tls, **options)
         self._clients.append(client)
         return client
 
@@ -117,7 +118,7 @@ class HostContext(Context):
             if error.name not in ("requests", "urllib3"):
                 raise
             raise RuntimeError("requests is not installed; the plugin has to depend on runlink[requests]") from None
-        adapter = GuardedHTTPAdapter(self.guard, self._settings.verify_tls)
+        adapter = GuardedHTTPAdapter(self.guard, self.settings.verify_tls)
         self._clients.append(adapter)
         return adapter
 
@@ -129,7 +130,7 @@ class HostContext(Context):
             if error.name != "urllib3":
                 raise
             raise RuntimeError("urllib3 is not installed; the plugin has to depend on runlink[urllib3]") from None
-        pools = guarded_pools(self.guard, self._settings.verify_tls, options)
+        pools = guarded_pools(self.guard, self.settings.verify_tls, options)
         self._pools.append(pools)
         return pools
 

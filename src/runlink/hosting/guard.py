@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from runlink.application import tracing
-from runlink.hosting.meters import Answers, Budget, SkewMeter, TokenBucket
+from runlink.hosting.meters import Answers, Bucket, Budget, Meter, SkewMeter, Tally, TokenBucket
 from runlink.hosting.wire import Wire
 from runlink.spi import TransientError
 
@@ -60,9 +60,9 @@ class Guard:
         self._turn = threading.local()
         self._now = now
         self._clock = clock
-        self._bucket = TokenBucket(max_requests_per_minute, clock)
-        self._skew = SkewMeter()
-        self._answers = Answers()
+        self._bucket: Bucket = TokenBucket(max_requests_per_minute, clock)
+        self._skew: Meter = SkewMeter()
+        self._answers: Tally = Answers()
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._held: Counter[socket.socket] = Counter()
@@ -77,10 +77,38 @@ class Guard:
         deadline: float | None = getattr(self._turn, "deadline", None)
         return deadline
 
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that the calling thread's turn has left; None without an end."""
+        deadline = self._deadline
+        return None if deadline is None else deadline - self._clock()
+
     def carry_on(self, former: Guard) -> None:
         """Takes over what is the engine's and not the adapter's of the guard that this one replaces, or stands beside:
         the request budget, the clock skew, what was answered."""
         self._bucket, self._skew, self._answers = former._bucket, former._skew, former._answers
+
+    def defer_to(self, budget: Bucket, skew: Meter, answers: Tally) -> None:
+        """In the process of an isolated adapter: these are the host's, at the other end of the pipe."""
+        self._bucket, self._skew, self._answers = budget, skew, answers
+
+    def take(self) -> float:
+        """Takes one request out of the budget, counts it and returns 0; or takes nothing and returns the seconds until
+        there will be one."""
+        wait_s = self._bucket.take()
+        if wait_s == 0.0:
+            with self._lock:
+                self.requests += 1
+            self._answers.ask()
+        return wait_s
+
+    def dated(self, date: str | None, answered_at: datetime, round_trip_s: float) -> None:
+        """Takes in the `Date` of an answer."""
+        self._skew.read(date, answered_at, round_trip_s)
+
+    def counted(self, status: int) -> None:
+        """Takes in the status of an answer."""
+        self._answers.answer(status)
 
     @property
     def budget(self) -> Budget:
@@ -122,11 +150,8 @@ class Guard:
         """
         while True:
             self.timeout(what=what)
-            wait_s = self._bucket.take()
+            wait_s = self.take()
             if wait_s == 0.0:
-                with self._lock:
-                    self.requests += 1
-                self._answers.ask()
                 return self._clock()
             deadline = self._deadline
             if deadline is not None and self._clock() + wait_s > deadline:
@@ -141,9 +166,9 @@ class Guard:
 
         An answer out of a cache (`Age`) tells the time of an earlier one, so that is passed over.
         """
-        self._answers.answer(status)
+        self.counted(status)
         if age in (None, "", "0"):
-            self._skew.read(date, self._now(), self._clock() - started)
+            self.dated(date, self._now(), self._clock() - started)
 
     def timeout(self, wanted_s: float | None = None, *, what: str = "a request", longer: bool = False) -> float:
         """Seconds the next step of a request may wait: the least of `wanted_s`, `request_timeout_s` and what the turn

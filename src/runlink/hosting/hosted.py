@@ -15,6 +15,7 @@ from runlink.application.settings import EngineSettings
 from runlink.hosting.context import HostContext
 from runlink.hosting.errors import AdapterFault
 from runlink.hosting.guard import Guard
+from runlink.hosting.isolation import Isolated, Process
 from runlink.hosting.options import secret_places
 from runlink.hosting.secrets import Redactor, resolve
 from runlink.hosting.wire import Wire
@@ -35,6 +36,16 @@ class HostedAdapter:
     def redact(self, text: str) -> str:
         """The text without the engine's secrets: for whatever an adapter raised, before it is shown or stored."""
         return self.context.redactor.redact(text)
+
+    @property
+    def process(self) -> Process | None:
+        """The process that the adapter runs in, where that is not this one."""
+        return self.adapter.process if isinstance(self.adapter, Isolated) else None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether that process is gone, so that another adapter has to be made."""
+        return self.process is not None and self.process.is_lost
 
     def close(self) -> None:
         """Lets go of the engine, from any thread, within a second where the adapter uses the context's clients.
@@ -65,7 +76,7 @@ def build_adapter(
 
     `since` is aware. `wire` gives whoever is to look at each exchange. Raises SecretUnavailable for a secret that
     is not there, what the constructor raises of AdapterError, and AdapterFault, in one line, for anything else it
-    raises.
+    raises; ProcessLost for the process of an isolated one.
     """
     config, secrets = resolve(settings.options, f"engines.{settings.name}")
     given = {value for _, value in secret_places(adapter_class.config_schema, config) if isinstance(value, str)}
@@ -85,7 +96,7 @@ def build_adapter(
     except KeyboardInterrupt:
         context.close()
         raise
-    except AdapterError as error:
+    except (AdapterError, AdapterFault) as error:
         context.close()
         error.args = (redactor.redact(str(error)), *error.args[1:])
         raise

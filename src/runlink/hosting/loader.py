@@ -12,18 +12,23 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Self
 
+import msgspec
 import pluggy
 
 from runlink.application.problems import suggestion
 from runlink.application.rules.keys import RuleFailed
 from runlink.application.rules.rules import Linker
+from runlink.application.settings import EngineSettings
 from runlink.hosting.checks import capabilities, refusal
 from runlink.hosting.errors import PluginError, UnknownEngineType
 from runlink.hosting.grades import Grade, read_grade
 from runlink.hosting.hosted import one_line
+from runlink.hosting.isolation import isolated
+from runlink.hosting.isolation.environment import Elsewhere
 from runlink.spi import Adapter, Observation, hooks
 
 _log = logging.getLogger("runlink.hosting")
@@ -72,6 +77,7 @@ class PluginHost:
         self._owners: dict[str, str] = {}
         self._plugins: list[PluginInfo] = []
         self._refused: dict[str, str] = {}
+        self._elsewhere = Elsewhere()
 
     @classmethod
     def load(
@@ -154,6 +160,25 @@ class PluginHost:
                 f"no plugin brings the engine type {engine_type!r}{near}; known types: {known}. "
                 "See `runlink plugins list`"
             ) from None
+
+    def adapter_for(self, settings: EngineSettings) -> type[Adapter]:
+        """The adapter of an engine, in this process or in one of its own, as its settings say.
+
+        Raises UnknownEngineType, and PythonUnusable. Of another Python it is asked once what it has.
+        """
+        if settings.isolation != "process":
+            return self.adapter_class(settings.type)
+        if settings.python is not None:
+            return self._elsewhere.adapter_class(settings.python, settings.type)
+        return isolated(self.adapter_class(settings.type))
+
+    def elsewhere(self, python: Path) -> tuple[PluginInfo, ...]:
+        """The plugins of another Python's environment. Raises PythonUnusable."""
+        return tuple(msgspec.convert(plugin, PluginInfo) for plugin in self._elsewhere.environment(python).plugins)
+
+    def look_again(self) -> None:
+        """Forgets what other environments have: something may have been installed there."""
+        self._elsewhere = Elsewhere()
 
     def _take(self, candidate: _Candidate, *, off: bool, strict: bool) -> None:
         about: dict[str, Any] = {

@@ -11,7 +11,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 _SKEW_SAMPLES: Final = 15
 _SKEW_MAX_ROUND_TRIP_S: Final = 10.0
@@ -23,6 +23,30 @@ class Budget(NamedTuple):
 
     left: int
     per_minute: float
+
+
+class Bucket(Protocol):
+    """A request budget."""
+
+    def take(self) -> float: ...
+    @property
+    def budget(self) -> Budget: ...
+
+
+class Meter(Protocol):
+    """Measures the clock skew."""
+
+    def read(self, date: str | None, answered_at: datetime, round_trip_s: float) -> None: ...
+    @property
+    def skew_s(self) -> float | None: ...
+
+
+class Tally(Protocol):
+    """Counts requests by what was answered."""
+
+    def ask(self) -> None: ...
+    def answer(self, status: int) -> None: ...
+    def counts(self) -> dict[str, int]: ...
 
 
 class TokenBucket:

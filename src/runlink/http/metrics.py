@@ -28,6 +28,8 @@ NAMES: Final = (
     "runlink_poll_duration_seconds",
     "runlink_staleness_seconds",
     "runlink_feed_failures",
+    "runlink_adapter_process_start_time_seconds",
+    "runlink_adapter_process_restarts_total",
     "runlink_clock_skew_seconds",
     "runlink_api_requests_total",
     "runlink_rate_limit_remaining",
@@ -90,6 +92,12 @@ class Metrics:
         stale = GaugeMetricFamily("runlink_staleness_seconds", "Since the last turn that ended well.", labels=_FEED)
         failing = GaugeMetricFamily("runlink_feed_failures", "Turns that failed since.", labels=_FEED)
         skew = GaugeMetricFamily("runlink_clock_skew_seconds", "The engine's clock before ours.", labels=_FEED)
+        begun = GaugeMetricFamily(
+            "runlink_adapter_process_start_time_seconds", "When an adapter's own process began.", labels=_FEED
+        )
+        restarts = CounterMetricFamily(
+            "runlink_adapter_process_restarts", "Processes of adapters that were lost.", labels=_FEED
+        )
         faults = CounterMetricFamily("runlink_plugin_errors", "Feeds in a fault of their plugin.", labels=["type"])
         faulty: dict[str, int] = {}
         for row, labels in rows:
@@ -98,10 +106,14 @@ class Metrics:
             _add(stale, labels, _age(row, now.timestamp()))
             failing.add_metric(labels, row.failures)
             _add(skew, labels, row.skew_s)
+            if row.process_started_at is not None:
+                begun.add_metric(labels, row.process_started_at.timestamp())
+            if row.process_started_at is not None or row.restarts:
+                restarts.add_metric(labels, row.restarts)
             faulty[labels[1]] = faulty.get(labels[1], 0) + (row.failures if row.state == "faulty" else 0)
         for kind, count in faulty.items():
             faults.add_metric([kind], count)
-        yield from (up, took, stale, failing, skew, faults)
+        yield from (up, took, stale, failing, skew, begun, restarts, faults)
         yield from self._requests(engines)
         yield _gauge("runlink_lease_held", "1 while this process runs the feeds.", float(bool(rows)))
 

@@ -17,6 +17,7 @@ class FeedHealthRow(NamedTuple):
     """One feed's health. `state` is one of daemon.health.STATES; counts are since the daemon's start.
 
     `last_error` stays when the feed is well again, and when the daemon begins anew without one.
+    pid, process_started_at   of the process that an isolated adapter runs in; restarts: how often it was lost
     """
 
     engine_id: UUID
@@ -34,6 +35,9 @@ class FeedHealthRow(NamedTuple):
     told: int = 0
     missed: int = 0
     last_error_at: datetime | None = None
+    pid: int | None = None
+    process_started_at: datetime | None = None
+    restarts: int = 0
 
 
 _KEY = ("engine_id", "feed")

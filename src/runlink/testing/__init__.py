@@ -24,6 +24,7 @@ What `runlink record` wrote, as a fixture:
 """
 
 from runlink.application.settings import EngineSettings
+from runlink.hosting.isolation import isolated
 from runlink.testing.adapters import build, close, requests_made
 from runlink.testing.contract import AdapterContract, PromiseBroken, promise, promises
 from runlink.testing.engine import ReceivedRequest, RecordedEngine, Reply, serve_exchanges
@@ -54,6 +55,7 @@ __all__ = [
     "build",
     "close",
     "hosts",
+    "isolated",
     "promise",
     "promises",
     "record",

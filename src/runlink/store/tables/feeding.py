@@ -27,6 +27,10 @@ feeds = sa.Table(
     # of what moved at an engine that pushes: how much deliveries told, and how much a poll had to find
     sa.Column("told", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("missed", sa.BigInteger, nullable=False, server_default="0"),
+    # of the process that an isolated adapter runs in
+    sa.Column("pid", sa.Integer),
+    sa.Column("process_started_at", UtcDateTime),
+    sa.Column("restarts", sa.Integer, nullable=False, server_default="0"),
 )
 
 feed_cursors = sa.Table(

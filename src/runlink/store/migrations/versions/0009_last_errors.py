@@ -6,7 +6,7 @@ from alembic import op
 from runlink.store.types import UtcDateTime
 
 revision = "0009"
-down_revision = "0005"
+down_revision = "0006"
 
 
 def upgrade() -> None:
