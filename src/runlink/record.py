@@ -21,7 +21,7 @@ from runlink.application.errors import Missing
 from runlink.application.explaining.explain import explain
 from runlink.application.runs import Move, create_run_of, find_run, move_run
 from runlink.bootstrap import Runlink
-from runlink.domain import DomainError, ExecutionStatus
+from runlink.domain import DomainError, ExecutionStatus, checked_optional_time
 
 _PAGE = 500
 
@@ -179,10 +179,12 @@ class Record:
         return self.run(run)
 
     def explain(self, run: RunState | UUID | str, as_of: datetime | None = None) -> dict[str, Any]:
-        """Why the Run is in its state, or was at `as_of`: see `runlink.application.explaining.explain`."""
+        """Why the Run is in its state, or was at `as_of`, an aware time: see
+        `runlink.application.explaining.explain`."""
+        then = checked_optional_time(as_of, "as_of")
         rules = self._runlink.rules()
         with self._runlink.store.reading() as uow:
-            return explain(uow, rules, find_run(uow, _name(run)), now=self._runlink.now(), as_of=as_of)
+            return explain(uow, rules, find_run(uow, _name(run)), now=self._runlink.now(), as_of=then)
 
     # --- what it is made of ------------------------------------------------------------------------------------
 

@@ -17,15 +17,20 @@ from runlink.application.rollup.rollup import roll_up
 from runlink.application.rows import RunTimes
 from runlink.application.rules.rules import Rules
 from runlink.application.settings import Settings
-from runlink.domain import Automation, Run, RunOrchestration, ValidationError
+from runlink.domain import Automation, Run, RunOrchestration, ValidationError, checked_key
 
 
 def create_run(
     uow: UnitOfWork, rules: Rules, automation_id: UUID, *, correlation_id: str | None = None, now: datetime
 ) -> Run:
-    """A new Run; instances that were seen before it and carry its key are linked at once."""
+    """A new Run; instances that were seen before it and carry its key are linked at once.
+
+    Raises ValidationError for a `correlation_id` that no rule could find.
+    """
     if uow.automations.get(automation_id) is None:
         raise Missing(f"no automation has the id {automation_id}; see `runlink automations list`")
+    if correlation_id is not None:
+        correlation_id = checked_key(correlation_id)
     uow.ledger.lock_automations([automation_id])
     run = Run(automation_id=automation_id, correlation_id=correlation_id, created_at=now)
     uow.runs.add(run)

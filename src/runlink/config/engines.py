@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from runlink.application.problems import toml_path
+from runlink.application.problems import shown, toml_path
 from runlink.application.settings import EngineSettings, Secret, Subscription, WebhookSettings
 
 HOST_KEYS: Final = frozenset(f.name for f in fields(EngineSettings)) - {"name", "options"}
@@ -102,16 +102,21 @@ def url_problems(url: str, *, query: bool = False) -> Iterator[str]:
         yield "has a query or fragment; give the engine's base address alone"
 
 
-def number_problems(value: Any, at: tuple[str | int, ...]) -> Iterator[str]:
-    """The places of `nan` and `inf`, which TOML has and no setting can use."""
+def value_problems(value: Any, at: tuple[str | int, ...]) -> Iterator[str]:
+    """The places of what TOML has and no setting can use: `nan` and `inf`, and text with U+0000, which no database
+    keeps."""
     if isinstance(value, float) and not math.isfinite(value):
         yield f"{toml_path(at)}: {value} is not a number that can be used"
+    elif isinstance(value, str) and "\0" in value:
+        yield f"{toml_path(at)}: {shown(value)} has a character U+0000, which cannot be kept; take it out"
     elif isinstance(value, Mapping):
         for key, part in value.items():
-            yield from number_problems(part, (*at, key))
+            if "\0" in key:
+                yield f"{toml_path((*at, key))}: has a character U+0000 in its name, which cannot be kept; take it out"
+            yield from value_problems(part, (*at, key))
     elif isinstance(value, list):
         for index, part in enumerate(value):
-            yield from number_problems(part, (*at, index))
+            yield from value_problems(part, (*at, index))
 
 
 def with_secrets(value: Any, folder: Path) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from runlink.application.rules.keys import compile_key
+from runlink.application.rules.keys import compile_expression
 from runlink.application.settings import ItemRule
 
 _EXPRESSIONS: Final = ("where", "batch", "batch_payload", "sequence_number", "key", "payload", "max_attempts")
@@ -42,6 +42,6 @@ def _problems(table: Mapping[str, Any]) -> Iterator[str]:
         expression = table.get(name)
         if isinstance(expression, str) and expression:
             try:
-                compile_key(expression)
+                compile_expression(expression)
             except ValueError as error:
                 yield f".{name}: {error}"

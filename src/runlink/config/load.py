@@ -15,9 +15,9 @@ from runlink.config.automations import automation_problems, policy
 from runlink.config.engines import (
     engine_problems,
     engine_settings,
-    number_problems,
     subscription,
     subscription_problems,
+    value_problems,
     with_secrets,
 )
 from runlink.config.errors import ConfigError
@@ -28,6 +28,7 @@ from runlink.config.server import server_problems, server_settings
 from runlink.config.store import store_problems, store_url
 
 DEFAULT_NAME: Final = "runlink.toml"
+_INSTEAD: Final = "`runlink init` writes a first one, `--config` or RUNLINK_CONFIG names another"
 _PLACE: Final = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -48,12 +49,11 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     return _settings(document, path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, instead: str = _INSTEAD) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError:
-        reason = "there is no such file; `runlink init` writes a first one, `--config` or RUNLINK_CONFIG names another"
-        raise ConfigError([reason], str(path)) from None
+        raise ConfigError([f"there is no such file; {instead}"], str(path)) from None
     except OSError as error:
         raise ConfigError([f"the file cannot be read: {error.strerror or error}"], str(path)) from None
     except UnicodeDecodeError as error:
@@ -68,7 +68,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def load_items(path: Path) -> tuple[ItemRule, ...]:
     """The `[[items]]` of a file that need not be a whole configuration. Raises ConfigError with every problem."""
-    document = {"items": _read(path).get("items")}
+    document = {"items": _read(path, "give one with the rules to try").get("items")}
     if not document["items"]:
         raise ConfigError(["has no [[items]]; give a file with the rules to try"], str(path))
     if found := list(dict.fromkeys(_problems(document))):
@@ -87,7 +87,7 @@ def _syntax(message: str, text: str) -> str:
 
 def _problems(document: dict[str, Any]) -> Iterator[str]:
     yield from problems(base_validator().iter_errors(document))
-    yield from number_problems(document, ())
+    yield from value_problems(document, ())
     yield from store_problems(_table(document, "store"))
     yield from server_problems(_table(document, "server"))
     engines = _table(document, "engines")

@@ -33,14 +33,15 @@ from runlink.domain.executions import (
 )
 from runlink.domain.instance import InstanceFacts, OrchestrationInstance
 from runlink.domain.orchestration import Engine, RunOrchestration
-from runlink.domain.run import Run
+from runlink.domain.run import MAX_KEY_LENGTH, Run, checked_key
 from runlink.domain.schemas import MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH
 from runlink.domain.status import TRANSITIONS, ExecutionStatus
-from runlink.domain.values import KEEP, Keep, new_id, utc_now
+from runlink.domain.values import KEEP, Keep, checked_optional_time, new_id, utc_now
 
 __all__ = [
     "EVENT_TYPES",
     "KEEP",
+    "MAX_KEY_LENGTH",
     "MAX_SCHEMA_BYTES",
     "MAX_SCHEMA_DEPTH",
     "RUN_END_EFFECT",
@@ -78,6 +79,8 @@ __all__ = [
     "RunSilent",
     "RunStarted",
     "ValidationError",
+    "checked_key",
+    "checked_optional_time",
     "new_id",
     "settle_executions",
     "utc_now",

@@ -86,11 +86,12 @@ class RunCancelled(RunEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReopened(RunEvent):
-    """An ended Run is PROCESSING again; `attempt` is the new one."""
+    """An ended Run is PROCESSING again, or PENDING where it had never begun; `attempt` is the new one."""
 
     type: ClassVar[str] = "run.reopened"
 
     previous_status: ExecutionStatus
+    new_status: ExecutionStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

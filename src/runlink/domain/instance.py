@@ -147,6 +147,23 @@ class OrchestrationInstance(RepeatableLifecycle):
             self._record_status(previous_status, moment, path[:-1])
         return changed
 
+    def fill_in(self, *, at: datetime, **facts: Unpack[InstanceFacts]) -> bool:
+        """Take from an earlier state, which a later one has overtaken on its way, what is not known otherwise; False
+        when that is nothing. The status stays as it is.
+
+        The start counts for the present attempt alone, and only where it does not lie behind the end.
+        """
+        told = _told(facts)
+        names = ("workflow", "url", "parent_external_id", "parameters", "labels", "instance_metadata", "queued_at")
+        news = {name: told[name] for name in names if name in told and getattr(self, name) is None}
+        started_at: datetime | None = told.get("started_at")
+        is_present = self.started_at is None and told.get("attempt", self.attempt) == self.attempt
+        if is_present and started_at is not None and started_at <= (self.finished_at or started_at):
+            news["started_at"] = started_at
+        if changed := self._take(news):
+            self._changed(checked_time(at, "at"))
+        return changed
+
     def vanish(self, at: datetime | None = None) -> bool:
         """Note that the engine no longer has it. False when that is noted already; refused when it has ended."""
         moment = moment_of(at)

@@ -2,16 +2,35 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from runlink.domain.entity import RepeatableLifecycle
 from runlink.domain.errors import InvalidStateError
 from runlink.domain.events import Evidence, RunCancelled, RunCompleted, RunFailed, RunReopened, RunSilent, RunStarted
 from runlink.domain.status import ExecutionStatus
-from runlink.domain.values import KEEP, Keep, checked_id, checked_optional_time, checked_time, moment_of
+from runlink.domain.values import (
+    KEEP,
+    Keep,
+    checked_id,
+    checked_optional_time,
+    checked_text,
+    checked_time,
+    moment_of,
+    refusal,
+)
 
+MAX_KEY_LENGTH: Final = 500
+"""Characters of a key, a Run's `correlation_id`: longer ones fit no index, and a rule that finds one fails."""
 _REASON = {ExecutionStatus.FAILED: "error_summary", ExecutionStatus.CANCELLED: "cancellation_reason"}
+
+
+def checked_key(value: str) -> str:
+    """A key that somebody gives for a Run, as rules find it: without white space round it. Raises ValidationError."""
+    text = checked_text(value, "correlation_id")
+    if len(text) > MAX_KEY_LENGTH:
+        raise refusal("correlation_id", f"has {len(text)} characters; at most {MAX_KEY_LENGTH} can be kept")
+    return text
 
 
 @dataclass(kw_only=True, eq=False)
@@ -97,14 +116,25 @@ class Run(RepeatableLifecycle):
             self._changed(moment)
         return bool(news)
 
-    def reopen(self, attempt: int, at: datetime | None = None, because: Evidence | None = None) -> None:
-        """Go on after the end, as a higher attempt: PROCESSING, without the earlier end's time and reasons."""
+    def reopen(
+        self,
+        attempt: int,
+        at: datetime | None = None,
+        because: Evidence | None = None,
+        status: ExecutionStatus = ExecutionStatus.PROCESSING,
+    ) -> None:
+        """Go on after the end, as a higher attempt, without the earlier end's time and reasons: PROCESSING, or PENDING
+        where it had never begun."""
+        if status is not ExecutionStatus.PROCESSING and not (
+            status is ExecutionStatus.PENDING and self.started_at is None
+        ):
+            raise refusal("status", f"a run is reopened as PROCESSING, or as PENDING before its start, not {status!r}")
         moment = self._check_reopen(attempt, at)
         previous_status = self.status
         self.attempt = attempt
         self.finished_at = self.error_summary = self.cancellation_reason = None
-        self._enter(ExecutionStatus.PROCESSING, moment)
-        self._record(RunReopened(**self._facts(moment, because), previous_status=previous_status))
+        self._enter(status, moment)
+        self._record(RunReopened(**self._facts(moment, because), previous_status=previous_status, new_status=status))
 
     def flag_silent(self, since: datetime, at: datetime | None = None) -> bool:
         """Note that nothing was learnt about it since `since`. False when that is noted already; refused with

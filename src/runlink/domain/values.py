@@ -93,13 +93,23 @@ def checked_id(value: UUID, field: str) -> UUID:
 
 
 def checked_text(value: str, field: str) -> str:
-    """Text without white space round it, never empty."""
+    """Text without white space round it, never empty, that any database keeps."""
     if not isinstance(value, str):
         raise refusal(field, f"must be text, not {type(value).__name__}")
+    if "\0" in value or not (value.isascii() or _is_unicode(value)):
+        raise refusal(field, f"{value[:40]!r} has a character that no database keeps: U+0000, or half a surrogate pair")
     stripped = value.strip()
     if not stripped:
         raise refusal(field, "must not be empty")
     return stripped
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def checked_count(value: int, field: str, *, least: int) -> int:

@@ -91,6 +91,28 @@ def test_a_key_of_ones_own_finds_the_run_and_what_was_seen_before_it(record, see
     assert record.run("2026-11-23") == record.run(run.id) == record.run(str(run.id)) == run
 
 
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [("  ", "must not be empty"), ("k" * 501, "has 501 characters"), ("a\0b", "no database keeps"),
+     ("\ud800", "no database keeps"), (5, "must be text")],
+)  # fmt: skip
+def test_a_key_that_no_rule_could_find_is_refused(record, key, reason):
+    with pytest.raises(ValidationError, match=reason):
+        record.create_run("nightly", key=key)
+
+
+def test_a_key_is_kept_as_rules_find_it(record, see):
+    see("1", "COMPLETED", " k ")
+    assert record.create_run("nightly", key="  k ").key == "k"
+    assert [one.external_id for one in record.instances("k")] == ["1"]
+
+
+def test_a_time_without_a_zone_is_refused(record):
+    run = record.create_run("nightly")
+    with pytest.raises(ValidationError, match="has no time zone"):
+        record.explain(run, as_of=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
 def test_a_run_is_moved_by_hand(record):
     run = record.create_run("nightly", key="k")
     assert record.move_run(run, "start").status is S.PROCESSING

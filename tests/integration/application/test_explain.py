@@ -312,6 +312,19 @@ def test_links_are_those_of_then(world, build, by_key, explained):
     assert [row["external_id"] for row in explained("r")["instances"]] == ["2"]
 
 
+def test_a_link_that_was_made_again_has_the_time_of_then(world, build, by_key, explained):
+    by_key(create_run=True)
+    world.see(build("1", "PROCESSING", run="r"))
+    run, then = world.runs()["r"], world.now
+    world.now += timedelta(minutes=1)
+    world.unlink(run, "1")
+    world.link(run, "1")
+    (row,) = explained("r", as_of=then)["instances"]
+    assert (row["link"]["attached_at"], row["link"]["rule"]) == (then, "rule0")
+    (row,) = explained("r")["instances"]
+    assert (row["link"]["attached_at"], row["link"]["rule"]) == (world.now, None)
+
+
 def test_the_links_of_a_first_sync_which_leaves_no_events_are_known_by_their_own_time(world, build, by_key, explained):
     by_key()
     world.run("r")

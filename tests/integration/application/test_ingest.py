@@ -295,6 +295,34 @@ def test_revisions_order_what_comes_out_of_order(world, build):
     assert world.instance("1").status is S.COMPLETED
 
 
+def test_of_what_was_overtaken_that_is_kept_which_nobody_told_since(world, build, by_key, minute):
+    by_key(create_run=True)
+    end = build("1", "COMPLETED", end=9, revision=Revision(9), message="done", complete=False)
+    start = build(
+        "1", "PROCESSING", queued=1, start=2, run="r", revision=Revision(2), message="at work", labels={"a": "b"}
+    )
+    world.push(end)
+    assert world.runs() == {}
+    assert numbers(world.push(start)) == {"stale": 1, "changed": 1, "linked": 1, "runs_changed": 1}
+    one = world.instance("1")
+    assert (one.status, one.queued_at, one.started_at, one.finished_at) == (
+        S.COMPLETED,
+        minute(1),
+        minute(2),
+        minute(9),
+    )
+    assert (one.message, one.labels, one.duration_seconds) == ("done", {"a": "b"}, 420)
+    assert (world.links("1"), world.runs()["r"].started_at) == (["r"], minute(2))
+    assert world.rows(tables.instance_attempts)[0]["started_at"] == minute(2)
+    assert numbers(world.push(start)) == {"stale": 1}
+
+
+def test_a_start_behind_the_end_is_that_of_another_time_round(world, build):
+    world.push(build("1", "COMPLETED", end=9, revision=Revision(9)))
+    world.push(build("1", "PROCESSING", start=12, revision=Revision(2)))
+    assert world.instance("1").started_at is None
+
+
 def test_a_restored_engine_that_counts_from_the_start_is_followed(world, build):
     world.see(build("1", "PROCESSING", attempt=3, revision=Revision(900, "before")))
     world.see(build("1", "COMPLETED", attempt=1, revision=Revision(4, "after")))

@@ -40,6 +40,24 @@ def test_a_run_starts_with_its_first_instance_and_completes_when_it_was_quiet(wo
     assert run_of("r").updated_by == "rule:roll-up"
 
 
+def test_a_run_of_which_only_an_end_was_told_starts_no_later_than_it_ends(world, build, by_key, run_of, minute):
+    by_key(create_run=True, policy={"quiet_s": 60})
+    world.now = minute(50)
+    world.see(build("1", "COMPLETED", run="r", end=4))
+    world.quiet()
+    assert (run_of("r").status, run_of("r").started_at, run_of("r").finished_at) == (S.COMPLETED, minute(4), minute(4))
+
+
+@pytest.mark.parametrize("first", ["cancelled", "waiting"])
+def test_a_run_that_was_cancelled_before_it_began_waits_for_what_waits(world, build, by_key, run_of, first):
+    by_key(create_run=True)
+    cancelled = build("1", "CANCELLED", run="r", end=1)
+    waiting = build("2", "PENDING", run="r", workflow="other", queued=1)
+    for one in (cancelled, waiting) if first == "cancelled" else (waiting, cancelled):
+        world.see(one)
+    assert (run_of("r").status, run_of("r").finished_at, run_of("r").cancellation_reason) == (S.PENDING, None, None)
+
+
 def test_a_later_instance_begins_the_quiet_time_anew(world, build, by_key, run_of):
     by_key(create_run=True, policy={"quiet_s": 120})
     world.see(build("1", "COMPLETED", run="r", end=1))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from runlink.application.rules.keys import (
-    MAX_KEY_LENGTH,
     RuleFailed,
     as_key,
     as_values,
+    compile_expression,
     compile_key,
     compile_template,
     normal_url,
 )
+from runlink.domain import MAX_KEY_LENGTH
 
 DATA = {
     "parameters": {"RUN": " r ", "n": 7, "list": ["a", 2]},
@@ -55,6 +56,19 @@ def test_what_is_no_expression_is_refused_with_its_place(expression, reason):
         compile_key(expression)
 
 
+@pytest.mark.parametrize("expression", ["[" * 3000, "(" * 2000 + "a" + ")" * 2000])
+def test_an_expression_that_is_nested_too_deeply_is_refused(expression):
+    with pytest.raises(ValueError, match="is not JMESPath|is too deeply nested"):
+        compile_expression(expression)
+
+
+@pytest.mark.parametrize("expression", ["'abc'", "`1`", "join('-', ['a', 'b'])"])
+def test_a_key_that_looks_at_nothing_is_refused(expression):
+    assert compile_expression(expression)(DATA) is not None  # a batch may be called so
+    with pytest.raises(ValueError, match="is the same for every instance"):
+        compile_key(expression)
+
+
 def test_a_template_is_filled_or_nothing():
     assert compile_template("{workflow}/{parameters.n}{{x}}")(DATA) == "w/1/7{x}"
     assert compile_template("{workflow}/{parameters.none}")(DATA) is None
@@ -65,6 +79,7 @@ def test_a_template_is_filled_or_nothing():
     ("template", "reason"),
     [
         ("day", "is the same for every instance"),
+        ("{`1`}", "is the same for every instance"),
         ("{workflow", "a single '{' at character 1"),
         ("a}{workflow}", "a single '}' at character 2"),
         ("{}", "is not JMESPath"),

@@ -274,18 +274,35 @@ def test_the_reason_of_a_vanished_instance_says_what_is_known():
 @pytest.mark.parametrize("mix", STATES)
 @pytest.mark.parametrize("quiet", [False, True])
 def test_a_run_in_any_status_comes_to_what_was_concluded(before, mix, quiet):
-    run = Run(automation_id=new_id(), status=before, created_at=T0)
+    begun = before not in (S.PENDING, S.CANCELLED)
+    run = Run(automation_id=new_id(), status=before, created_at=T0, started_at=T0 if begun else None)
     conclusion = conclude([instance(**form) for form in STATES[mix]], Policy(), quiet_over=quiet)
     if before is S.RETRYING:
         return  # no Run is ever so
     apply(run, conclusion, T0)
     if conclusion.status is S.PENDING:
-        assert run.status is before
+        assert run.status is (before if begun else S.PENDING)
     else:
         assert run.status is conclusion.status
     version = run.version
     assert not apply(run, conclusion, T0)
     assert run.version == version
+
+
+def test_a_run_that_was_cancelled_at_work_does_not_wait_again():
+    run = Run(automation_id=new_id(), status=S.CANCELLED, created_at=T0, started_at=T0)
+    assert not apply(run, conclude([instance("1", S.PENDING)], Policy(), quiet_over=True), T0)
+    assert run.status is S.CANCELLED
+
+
+def test_a_run_whose_start_nobody_told_began_no_later_than_it_ended():
+    run = Run(automation_id=new_id(), created_at=T0)
+    one = instance("1", S.FAILED, ended=5)
+    assert one.started_at is None
+    apply(run, conclude([one], Policy(), quiet_over=True), at(9))
+    assert (run.status, run.started_at, run.finished_at) == (S.FAILED, at(5), at(5))
+    apply(run, conclude([one._replace(started_at=at(3))], Policy(), quiet_over=True), at(10))
+    assert run.started_at == at(3)
 
 
 def test_another_reason_for_the_same_end_is_kept_without_an_event():

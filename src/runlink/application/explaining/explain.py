@@ -172,5 +172,8 @@ def _differences(told: Row, linked: Sequence[Linked], conclusion: Conclusion | N
     final = conclude(linked, policy, quiet_over=True) or conclusion
     if told["status"] in (conclusion.status, final.status):
         return
-    why = f"{told['updated_by']} ended it" if told["updated_by"] != "rule:roll-up" else 'on_reopen = "keep"'
+    if told["updated_by"] != "rule:roll-up":
+        why = f"{told['updated_by']} ended it"
+    else:
+        why = 'on_reopen = "keep"' if policy.on_reopen == "keep" else "what has begun does not wait again"
     yield f"it stays {told['status']} ({why}), though its instances now say {final.status}"

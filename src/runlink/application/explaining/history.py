@@ -126,17 +126,22 @@ def _by_its_clock(step: Mapping[str, Any], then: datetime) -> list[Row]:
 
 
 def links_then(links: Sequence[Row], events: Sequence[Mapping[str, Any]], then: datetime) -> dict[UUID, Row]:
-    """The links that were in force then, by instance. The first sync of an engine leaves no events: there the link's
-    own time counts."""
-    last: dict[str, bool] = {}
+    """The links that were in force then, as they were made, by instance. The first sync of an engine leaves no events:
+    there the link's own time counts."""
+    last: dict[str, Mapping[str, Any]] = {}
     for event in events:
         if event["type"] in ("instance.linked", "instance.unlinked") and event["recorded_at"] <= then:
-            last[str(event["data"]["run_orchestration_id"])] = event["type"] == "instance.linked"
-    return {
-        link["orchestration_instance_id"]: link
-        for link in links
-        if last.get(str(link["id"]), link["created_at"] <= then and link["attached_at"] <= then)
-    }
+            last[str(event["data"]["run_orchestration_id"])] = event
+    known: dict[UUID, Row] = {}
+    for link in links:
+        about = last.get(str(link["id"]))
+        if about is None:
+            if link["created_at"] <= then and link["attached_at"] <= then:
+                known[link["orchestration_instance_id"]] = link
+        elif about["type"] == "instance.linked":
+            attached = {"attached_at": about["occurred_at"], "rule": about["data"]["rule"]}
+            known[link["orchestration_instance_id"]] = {**link, **attached}
+    return known
 
 
 def statuses(
@@ -155,7 +160,7 @@ def statuses(
         data = event["data"]
         found.append(
             {
-                "status": status,
+                "status": data.get("new_status", status),
                 "attempt": data["attempt"],
                 "occurred_at": event["occurred_at"],
                 "recorded_at": event["recorded_at"],

@@ -206,8 +206,8 @@ class _Ingest:
         verdict = decide(tracked, o, self._read if told.last else replace(self._read, authoritative=False))
         if verdict is Verdict.STALE:
             self._outcome.stale += 1
-            if o.steps and not o.complete and instance.is_active:
-                self._late_steps(tracked, o, step_digests, plan)
+            if instance.is_active:
+                self._late(tracked, o, step_digests, plan)
             return
         if verdict is Verdict.AGAIN:
             tracked.attempt_offset = instance.attempt + 1 - o.attempt
@@ -250,16 +250,27 @@ class _Ingest:
         self._outcome.changed += 1
         self._outcome.moved += (before["status"], before["attempt"]) != (instance.status, instance.attempt)
 
-    def _late_steps(
+    def _late(
         self, tracked: Tracked, o: Observation, digests: Mapping[tuple[UUID, str, int], bytes], plan: _Plan
     ) -> None:
-        """Steps that were told apart from their instance, which has gone on since: they are news all the same."""
-        told = (step_row(tracked.instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ()))
-        steps = [row for row in told if digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest]
+        """Of what something newer has overtaken, that which is news all the same: facts that nobody told since, and
+        steps that were told apart from their instance."""
+        instance, changes = tracked.instance, {}
+        before, attempt = facts_of(instance), o.attempt + tracked.attempt_offset
+        if instance.fill_in(at=self._now, attempt=attempt, **facts_told(o, self._read)):
+            changes = {name: value for name, value in facts_of(instance).items() if before[name] != value}
+            plan.attempts.extend(attempt_rows(tracked, o)[-1:])
+            if not changes.keys().isdisjoint(_READ_BY_RULES):
+                plan.retold.append(instance.id)
+        told = () if o.complete or not isinstance(o.steps, tuple) else o.steps
+        rows = [step_row(instance.id, step) for step in told]
+        steps = [row for row in rows if digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest]
         if steps:
-            plan.changed.append(tracked)
             plan.steps.extend(steps)
-            plan.observations.append(self._line(tracked, None, _json.encode({"steps": len(steps)}).decode()))
+            changes["steps"] = len(steps)
+        if changes:
+            plan.changed.append(tracked)
+            plan.observations.append(self._line(tracked, None, _json.encode(changes).decode()))
             self._outcome.changed += 1
 
     def _line(self, tracked: Tracked, digest: bytes | None, changes: str) -> ObservationRow:

@@ -97,8 +97,9 @@ def attempt_rows(tracked: Tracked, o: Observation) -> list[AttemptRow]:
 
 
 def with_known(o: Observation, known: Mapping[tuple[str, int], Step]) -> Observation:
-    """An observation in part, its steps with what is known of them: None is *not told*, and a step that has ended does
-    not begin again at the same attempt. `known` is by external id and attempt."""
+    """An observation in part, its steps with what is known of them, in whatever order the two were told: None is *not
+    told*, and of a step that begins again under its id and attempt the last time counts. `known` is by external id and
+    attempt."""
     told = o.steps if isinstance(o.steps, tuple) else ()
     return msgspec.structs.replace(o, steps=tuple(_filled(s, known.get((s.external_id, s.attempt))) for s in told))
 
@@ -106,10 +107,30 @@ def with_known(o: Observation, known: Mapping[tuple[str, int], Step]) -> Observa
 def _filled(step: Step, known: Step | None) -> Step:
     if known is None:
         return step
-    if known.status.is_ended and not step.status.is_ended:
-        step, known = known, step
-    missing = {f: getattr(known, f) for f in step.__struct_fields__ if getattr(step, f) is None}
-    return msgspec.structs.replace(step, **missing)
+    later, earlier = (known, step) if _is_past(step, known) else (step, known)
+    names = [f for f in step.__struct_fields__ if getattr(later, f) is None]
+    if _is_another_round(earlier, later):  # how that one ended says nothing of this one
+        names = [f for f in names if f in ("inputs", "parent")]
+    starts = [at for at in (later.started_at, earlier.started_at) if at is not None and at <= (later.finished_at or at)]
+    filled = {f: getattr(earlier, f) for f in names} | {"started_at": max(starts, default=later.started_at)}
+    return msgspec.structs.replace(later, **filled)
+
+
+def _is_another_round(earlier: Step, later: Step) -> bool:
+    """Whether a step had ended and has begun again since."""
+    if not earlier.status.is_ended:
+        return False
+    again = later.started_at is not None and earlier.finished_at is not None and later.started_at > earlier.finished_at
+    return again or earlier.status is not later.status
+
+
+def _is_past(step: Step, known: Step) -> bool:
+    """Whether something later than this is known of a step: by the engine's times where both have one, else by what
+    cannot be undone."""
+    told_at, known_at = (each.finished_at or each.started_at for each in (step, known))
+    if told_at is None or known_at is None or told_at == known_at:
+        return known.status.is_ended and not step.status.is_ended
+    return told_at < known_at
 
 
 def step_row(instance_id: UUID, step: Step) -> StepRow:

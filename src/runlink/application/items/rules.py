@@ -17,7 +17,7 @@ from uuid import UUID
 from jmespath.exceptions import JMESPathError
 
 from runlink.application.rows import StepRow
-from runlink.application.rules.keys import KeyOf, compile_key, step_view
+from runlink.application.rules.keys import KeyOf, compile_expression, step_view
 from runlink.application.settings import ItemRule
 
 MAX_NUMBER: Final = 2**31 - 1
@@ -90,7 +90,7 @@ class ReadyItemRule:
 def ready(rule: ItemRule) -> ReadyItemRule:
     """The rule, ready to be asked. Raises ValueError for an expression that is no JMESPath."""
     given = {name: text for name in _EXPRESSIONS if (text := getattr(rule, name)) is not None}
-    compiled = {name: compile_key(text) for name, text in given.items()}
+    compiled = {name: compile_expression(text) for name, text in given.items()}
     return ReadyItemRule(rule, compiled, any("_at" in text for text in given.values()))
 
 

@@ -23,7 +23,7 @@ class Conclusion:
     waiting   why a Run without open instances does not end yet; `wait_s` is how long it waits without news, in seconds,
               None where no time helps
     because   the instance that decides: the first failure, the last end, the open one that was begun last
-    first     the instance that started first
+    first     the instance that started first; where no start of one was told, its end stands for it
     """
 
     status: ExecutionStatus
@@ -41,9 +41,8 @@ def conclude(linked: Sequence[Linked], policy: Policy, *, quiet_over: bool) -> C
     if not linked:
         return None
     count = linked if policy.failed_by == "any" else counting(linked)
-    began = [one for one in linked if one.started_at is not None]
-    first = min(began, key=lambda one: (one.started_at, one.external_id)) if began else None
-    started_at = first.started_at if first is not None else None
+    began = [(at, one.external_id, one) for one in linked if (at := _begun_by(one)) is not None]
+    started_at, _, first = min(began, key=lambda each: each[:2]) if began else (None, "", None)
     harm = [one for one in count if _harms(one) and not policy.tolerates(one.workflow)]
     still_open = [one for one in count if not _ended(one)]
     if still_open and not (policy.on_failure == "fail-fast" and _failing(harm)):
@@ -119,6 +118,11 @@ def _ended(one: Linked) -> bool:
 
 def _end(one: Linked) -> datetime | None:
     return one.finished_at or one.vanished_at
+
+
+def _begun_by(one: Linked) -> datetime | None:
+    """When it had begun at the latest: its start, or its end where no start was told and it came to one by working."""
+    return one.started_at or (one.finished_at if one.status in (_S.COMPLETED, _S.FAILED) else None)
 
 
 def _last_end(ones: Sequence[Linked]) -> datetime | None:

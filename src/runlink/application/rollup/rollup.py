@@ -77,8 +77,10 @@ def apply(run: Run, conclusion: Conclusion, now: datetime) -> bool:
     target, because = conclusion.status, evidence(conclusion.because)
     if target is run.status:
         return _restate(run, conclusion, now)
-    if target is _S.PENDING:
-        return False
+    if target is _S.PENDING:  # what has begun does not wait again
+        if run.status.is_ended and run.started_at is None:
+            run.reopen(run.attempt + 1, at=now, because=because, status=_S.PENDING)
+        return run.status is target
     if run.status.is_ended:
         run.reopen(run.attempt + 1, at=now, because=because)
     elif run.status is _S.PENDING and (target is not _S.CANCELLED or conclusion.started_at is not None):

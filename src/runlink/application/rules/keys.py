@@ -17,17 +17,16 @@ from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 
 from runlink.application.rows import StepRow
-from runlink.domain import Engine, OrchestrationInstance
+from runlink.domain import MAX_KEY_LENGTH, Engine, OrchestrationInstance
 from runlink.spi import Observation, Revision, Step
 
 KeyOf = Callable[[Mapping[str, Any]], Any]
 
-MAX_KEY_LENGTH: Final = 500
-"""Characters of a key: longer ones fit no index. A rule that finds one fails on that instance."""
-
 _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _PORTS: Final = {"http": 80, "https": 443}
 _MAX_VALUES: Final = 100
+_LOOKS: Final = ("field", "current", "identity", "index", "slice")
+"""The parts of an expression that look at what it is asked about; all others are made of these and of literals."""
 _decode = msgspec.json.decode
 
 
@@ -117,6 +116,15 @@ def _step(row: StepRow) -> Step:
 
 
 def compile_key(expression: str) -> KeyOf:
+    """As `compile_expression`, for what must differ from instance to instance. Raises ValueError for one that looks at
+    nothing."""
+    search = compile_expression(expression)
+    if not any(node["type"] in _LOOKS for node in _nodes(jmespath.compile(expression).parsed)):
+        raise ValueError(f"{expression!r} is the same for every instance; name a field, such as parameters.RUN_ID")
+    return search
+
+
+def compile_expression(expression: str) -> KeyOf:
     """A JMESPath, ready to be searched with. Raises ValueError with the place for one that cannot be parsed, or that
     calls a function there is not.
 
@@ -125,10 +133,13 @@ def compile_key(expression: str) -> KeyOf:
     """
     try:
         compiled = jmespath.compile(expression)
+        for node in _nodes(compiled.parsed):
+            if node["type"] == "function_expression":
+                _check_call(expression, node)
     except JMESPathError as error:
         raise ValueError(f"{expression!r} is not JMESPath{_place(error)}") from error
-    for call in _calls(compiled.parsed):
-        _check_call(expression, call)
+    except RecursionError:
+        raise ValueError(f"{expression[:40]!r}… is too deeply nested to be read") from None
     path = plain_path(compiled.parsed)
     if path is None:
         return compiled.search  # type: ignore[no-any-return]
@@ -151,12 +162,11 @@ def _place(error: JMESPathError) -> str:
     return f"{f' at character {position + 1}' if position >= 0 else ' at its end'}: {reason}"
 
 
-def _calls(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if node.get("type") == "function_expression":
-        yield node
+def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield node
     for child in node.get("children", ()):
         if isinstance(child, Mapping):
-            yield from _calls(child)
+            yield from _nodes(child)
 
 
 def _check_call(expression: str, call: Mapping[str, Any]) -> None:
