@@ -11,7 +11,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -42,7 +42,7 @@ from runlink.hosting import (
 from runlink.hosting.authentication import Authenticator, Door
 from runlink.hosting.secrets import resolve
 from runlink.spi import Receives, Refetches, Watches
-from runlink.store import SqlStore, open_store
+from runlink.store import NoStore, SqlStore, open_store
 from runlink.store.daemon_lock import is_held
 
 if TYPE_CHECKING:
@@ -143,17 +143,17 @@ def open_settings_store(settings: Settings, *, migrate: bool = True) -> SqlStore
 
 @contextmanager
 def store_to_look_at(settings: Settings) -> Iterator[SqlStore]:
-    """The store as it is, without setting it up or upgrading it; an empty one for a SQLite file that is not there.
+    """The store as it is, without setting it up or upgrading it; an empty one where there is none.
 
     Raises SchemaMismatch for a store of an older program: an upgrade is a change.
     """
-    path = settings.store_url.removeprefix("sqlite:///").partition("?")[0]
-    if settings.store_url.startswith("sqlite:///") and not Path(path).exists():
-        with tempfile.TemporaryDirectory(prefix="runlink-") as folder, closing(empty_store(Path(folder))) as store:
-            yield store
-        return
-    with closing(open_settings_store(settings, migrate=False)) as store:
-        yield store
+    with ExitStack() as stack:
+        try:
+            store = open_settings_store(settings, migrate=False)
+        except NoStore:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="runlink-"))
+            store = empty_store(Path(folder))
+        yield stack.enter_context(closing(store))
 
 
 def empty_store(folder: Path) -> SqlStore:

@@ -21,7 +21,7 @@ from runlink.bootstrap import Runlink
 from runlink.config import ConfigError
 from runlink.hosting import HostingError, PluginHost, SecretUnavailable
 from runlink.hosting.checking import check_engines
-from runlink.store import SchemaMismatch, SqlStore, StoreError, outage
+from runlink.store import NoStore, SchemaMismatch, SqlStore, StoreError, outage
 
 LEAST_FREE_BYTES = 1 << 30
 MAX_SKEW_S = 5.0
@@ -68,6 +68,8 @@ def examine(
     yield from _files(settings)
     try:
         store = bootstrap.open_settings_store(settings, migrate=False)
+    except NoStore as error:
+        yield _warning("store", str(error), "start `runlink serve`, or run `runlink db upgrade`")
     except SchemaMismatch as error:
         yield _error("store", str(error), "run `runlink db upgrade`, or install the newer runlink")
     except (StoreError, SecretUnavailable) as error:
@@ -121,6 +123,8 @@ def _sqlite_files(database: Path) -> Iterator[Finding]:
         yield _error("store", f"{database} cannot be written by this user", "run as the owner, or change the owner")
     if _mode(database) & stat.S_IWOTH:
         yield _error("store", f"{database} may be changed by anyone", "chmod o-w it")
+    elif _mode(database) & stat.S_IROTH:
+        yield _warning("store", f"{database} may be read by anyone: it has what engines tell", "chmod o-r it")
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE_BYTES:
         yield _error("store", f"{folder} has {free >> 20} MiB left", "make room, or shorten [retention]")

@@ -18,11 +18,14 @@ def register(main: typer.Typer) -> None:
 def upgrade(context: typer.Context) -> None:
     """Set up the database, or upgrade its schema. `serve` and every other command do so by themselves."""
     from runlink import bootstrap
-    from runlink.store import SchemaMismatch
+    from runlink.store import NoStore, SchemaMismatch
 
     settings = session.settings_of(context)
     try:
         bootstrap.open_settings_store(settings, migrate=False).close()
+    except NoStore:
+        bootstrap.open_settings_store(settings).close()
+        output.say("the database is made")
     except SchemaMismatch:
         bootstrap.open_settings_store(settings).close()
         output.say("the database is upgraded")

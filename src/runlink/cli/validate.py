@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -97,16 +96,11 @@ def _store_changes(settings: Settings) -> tuple[list[str], list[str]]:
     from runlink import bootstrap
     from runlink.domain import ValidationError
     from runlink.hosting import SecretUnavailable
-    from runlink.store import SchemaMismatch, StoreError
+    from runlink.store import NoStore, SchemaMismatch, StoreError
 
-    sqlite = "sqlite:///"
-    if settings.store_url.startswith(sqlite):
-        path = settings.store_url.removeprefix(sqlite).partition("?")[0]
-        if not Path(path).exists():
-            return [f"{path} is made"], []
     try:
         store = bootstrap.open_settings_store(settings, migrate=False)
-    except SchemaMismatch as error:
+    except (NoStore, SchemaMismatch) as error:
         return [str(error)], []
     except (StoreError, SecretUnavailable) as error:
         output.say(f"warning: the store cannot be opened: {error}")

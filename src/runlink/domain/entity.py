@@ -140,7 +140,7 @@ class Lifecycle(DomainEntity):
 class RepeatableLifecycle(Lifecycle):
     """A lifecycle that can begin again after its end, as a higher `attempt`: the only way back from an ended status."""
 
-    _way_back: ClassVar[str] = "it has ended; only reopen() with a higher attempt leads back"
+    _way_back: ClassVar[str] = "it has ended, and only a reopening leads back"
 
     attempt: int = 1
 

@@ -79,8 +79,8 @@ def problems_of(operation: Operation) -> list[str]:
 
 def _operation(operation: Operation) -> dict[str, Any]:
     responses: dict[str, Any] = {str(operation.status): _success(operation)}
-    if operation.name == "runs.create":
-        responses["200"] = {**_success(operation), "description": "Made before, by a request with the same key"}
+    if operation.again:
+        responses["200"] = {**_success(operation), "description": operation.again}
     by_status: dict[int, list[str]] = {}
     for name in problems_of(operation):
         by_status.setdefault(KINDS[name].status, []).append(name)

@@ -2,6 +2,7 @@
 
 StoreError
 ├── StoreUnavailable   the address is wrong or nothing answers there
+├── NoStore            there is none yet, and none is to be made
 ├── SchemaMismatch     the database is newer than this program, or older and not to be upgraded
 └── AlreadyRunning     another process runs the feeds on this store
 """
@@ -15,6 +16,10 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """The store cannot be reached."""
+
+
+class NoStore(StoreError):
+    """The file is not there, or the database is empty."""
 
 
 class SchemaMismatch(StoreError):

@@ -14,9 +14,9 @@ import msgspec
 import sqlalchemy as sa
 
 from runlink.store.daemon_lock import daemon_lock
-from runlink.store.errors import StoreUnavailable
+from runlink.store.errors import NoStore, StoreUnavailable
 from runlink.store.event_log import Committed
-from runlink.store.schema import check, upgrade
+from runlink.store.schema import MADE_BY, check, upgrade
 from runlink.store.unit_of_work import SqlUnitOfWork
 from runlink.store.writer import GroupWriter, Turnstile
 
@@ -136,12 +136,15 @@ def _close_late(_dbapi_connection: Any, record: sa.pool.ConnectionPoolEntry) -> 
 def open_store(url: str, *, migrate: bool = True) -> SqlStore:
     """Opens the store at `sqlite:///path` or `postgresql://host/database`.
 
-    A new database is set up and an older one upgraded, unless `migrate` is False. Raises StoreUnavailable when it
-    cannot be reached, SchemaMismatch when it is newer than this program or, without `migrate`, older.
+    A new database is set up, readable by its owner alone where it is a file, and an older one upgraded, unless
+    `migrate` is False. Raises StoreUnavailable when it cannot be reached, SchemaMismatch when it is newer than this
+    program or, without `migrate`, older, and without `migrate` NoStore when there is none.
     """
     parsed = _parsed(url)
     try:
-        writing, reading = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+        writing, reading = (
+            _sqlite(parsed, make=migrate) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+        )
     except ImportError as error:
         raise StoreUnavailable(f"{parsed}: needs psycopg; install runlink[postgresql] ({error})") from error
     except OSError as error:
@@ -182,7 +185,7 @@ def _postgresql(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
     return writing, writing.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
+def _sqlite(url: sa.URL, *, make: bool) -> tuple[sa.Engine, sa.Engine]:
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         raise StoreUnavailable(
             f"SQLite {sqlite3.sqlite_version}, which this Python brings, is too old; 3.34 or newer is needed, with FTS5"
@@ -191,7 +194,12 @@ def _sqlite(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
         raise StoreUnavailable(
             "sqlite:// needs a file (sqlite:///path): readers and the writer have connections of their own"
         )
-    Path(url.database).resolve().parent.mkdir(parents=True, exist_ok=True)
+    path = Path(url.database).resolve()
+    if make:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+    elif not path.exists():
+        raise NoStore(f"{path} is not there; {MADE_BY}")
     url = url.set(drivername="sqlite+pysqlite")
     options: dict[str, Any] = {"connect_args": {"timeout": 30, "check_same_thread": False}, **_JSON}
     writing = sa.create_engine(url, poolclass=sa.pool.QueuePool, pool_size=1, max_overflow=0, **options)

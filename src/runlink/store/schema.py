@@ -9,8 +9,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from runlink.store.errors import SchemaMismatch
+from runlink.store.errors import NoStore, SchemaMismatch
 
+MADE_BY = "`runlink serve`, or the first command that writes, makes it"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -28,10 +29,13 @@ def current(connection: sa.Connection) -> str | None:
 
 
 def check(engine: sa.Engine) -> None:
-    """Raises SchemaMismatch for a database that is newer or older than this program. Writes nothing, locks nothing."""
+    """Raises SchemaMismatch for a database that is newer or older than this program, NoStore for an empty one. Writes
+    nothing, locks nothing."""
     known = revisions()
     with engine.connect() as connection:
         found = _found(connection, known)
+    if found is None:
+        raise NoStore(f"the database is empty; {MADE_BY}")
     if found != known[-1]:
         raise SchemaMismatch(
             f"the database is at schema {found}, this runlink needs {known[-1]}; run `runlink db upgrade`"

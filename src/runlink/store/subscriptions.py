@@ -96,9 +96,11 @@ class Subscriptions:
 
     def sent(self, name: str, positions: Sequence[int], now: datetime) -> None:
         """The receiver has taken these."""
-        values = [("sent", now, None, None, name, position) for position in positions]
-        names = ("state", "sent_at", "due_at", "reason")
-        Bulk(self._connection).update(_TABLE, ("subscription", "position"), names, values)
+        self._connection.execute(
+            sa.update(_TABLE)
+            .where(_TABLE.c.subscription == name, _TABLE.c.position.in_(positions))
+            .values(state="sent", attempts=_TABLE.c.attempts + 1, sent_at=now, due_at=None, reason=None)
+        )
 
     def failed(self, name: str, position: int, reason: str, due_at: datetime | None) -> None:
         """The receiver has not taken this one: it is tried again at `due_at`, never when that is None."""

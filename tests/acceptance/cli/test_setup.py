@@ -169,7 +169,7 @@ def test_plugins_without_a_configuration(place):
 
 def test_db_upgrade(place):
     place.configure()
-    assert place.ok("db", "upgrade").err == "the database is upgraded\n"
+    assert place.ok("db", "upgrade").err == "the database is made\n"
     assert place.ok("db", "upgrade").err == "the database is up to date\n"
     with sqlite3.connect(place.path / "runlink.db") as database:
         database.execute("UPDATE alembic_version SET version_num = '9999'")

@@ -48,6 +48,8 @@ def test_a_run_is_moved_by_hand_and_explained(served, record):
     assert (started.status_code, started.json()["status"]) == (200, "PROCESSING")
     problem(served.post(f"{place}/start"), "invalid-state")
     problem(served.post(f"{place}/complete", headers={"If-Match": '"1"'}), "stale-version")
+    bare = problem(served.post(f"{place}/complete", headers={"If-Match": "2"}), "stale-version")
+    assert "If-Match: 2 is no ETag: give it in quotes" in bare["detail"]
     failed = served.post(f"{place}/fail", json={"reason": "no disk"})
     assert (failed.json()["status"], failed.json()["error_summary"]) == ("FAILED", "no disk")
     told = served.get(f"{place}/explain").json()
@@ -82,7 +84,11 @@ def test_ending_a_run_ends_its_executions(served, record):
 def test_an_instance_is_linked_and_unlinked(served, record):
     ids = {"run_id": str(record.run.id), "instance_id": str(record.instances[0].id)}
     link = served.post(f"{API}/links", json=ids)
-    assert (link.status_code, link.json()["pinned"]) == (201, link.json()["pinned"])
+    assert (link.status_code, link.json()["pinned"], link.json()["rule"]) == (201, True, None)
+    again = served.post(f"{API}/links", json=ids)
+    assert (again.status_code, again.json()) == (200, link.json())
+    made = [row for row in served.get(f"{API}/audit").json()["items"] if row["action"] == "links.create"]
+    assert len(made) == 1
     linked = served.get(f"{API}/instances", params={"run_id": ids["run_id"]}).json()["items"]
     assert [row["external_id"] for row in linked] == ["build-1"]
     unlinked = served.get(f"{API}/instances", params={"linked": "false"}).json()["items"]

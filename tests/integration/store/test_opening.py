@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from alembic.script import ScriptDirectory
 
 import runlink.store
 from runlink.domain import Automation
-from runlink.store import SchemaMismatch, StoreUnavailable, open_store, tables
+from runlink.store import NoStore, SchemaMismatch, StoreUnavailable, open_store, tables
 from runlink.store.schema import current, revisions
 
 
@@ -119,10 +120,25 @@ def test_a_newer_database_is_refused_with_a_sentence(store_url, store):
 
 def test_an_older_database_is_refused_when_it_is_not_to_be_upgraded(new_url, kind):
     url = new_url(kind, migrated=False)
+    with closing(open_store(url)) as store, store.writing.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     with pytest.raises(SchemaMismatch, match=f"needs {revisions()[-1]}; run `runlink db upgrade`"):
         open_store(url, migrate=False)
+
+
+def test_there_being_none_is_said_and_none_is_made(new_url, kind):
+    url = new_url(kind, migrated=False)
+    for _ in range(2):
+        with pytest.raises(NoStore, match="`runlink serve`, or the first command that writes, makes it"):
+            open_store(url, migrate=False)
     open_store(url).close()
     open_store(url, migrate=False).close()
+
+
+def test_a_new_file_is_its_owners_alone(tmp_path):
+    path = tmp_path / "new.db"
+    open_store(f"sqlite:///{path}").close()
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def explain(
         "statuses": statuses,
         "instances": instances,
         "items": uow.reports.item_counts(run_id, until=as_of),
-        "events": events[-200:],
+        "events": sorted(events[-200:], key=lambda event: event["occurred_at"]),
     }
     told["timeline"] = timeline(told, now=as_of or now)
     told["doubts"] = [*_doubts(uow, told, as_of), *_differences(told, linked, conclusion, policy)]
@@ -176,4 +176,5 @@ def _differences(told: Row, linked: Sequence[Linked], conclusion: Conclusion | N
         why = f"{told['updated_by']} ended it"
     else:
         why = 'on_reopen = "keep"' if policy.on_reopen == "keep" else "what has begun does not wait again"
-    yield f"it stays {told['status']} ({why}), though its instances now say {final.status}"
+    so = f" ({final.waiting})" if final.waiting else ""
+    yield f"it stays {told['status']} ({why}), though by its instances and policy it would be {final.status}{so}"

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from runlink.application import runs
 from runlink.http import schemas
-from runlink.http.api.shapes import ID, ROOT, VERSION, detail, filter_by, listing, loaded, made, one
+from runlink.http.api.shapes import ID, ROOT, VERSION, detail, filter_by, listing, loaded, made, one, there
 from runlink.http.operations import Answer, Call, Operation, Parameter
 from runlink.store import SqlUnitOfWork
 
@@ -59,8 +59,10 @@ def _detail(name: str, rows: str, summary: str, row: dict[str, Any]) -> Operatio
 
 def _link(uow: SqlUnitOfWork, call: Call) -> Answer:
     run_id, instance_id = UUID(call.body["run_id"]), UUID(call.body["instance_id"])
+    known = uow.run_orchestrations.list(run_id=run_id, orchestration_instance_id=instance_id)
     link = runs.link(uow, call.service.rules(), run_id, instance_id, now=call.service.now())
-    return made(uow, "links", "/links", link.id)
+    same = [one.version for one in known] == [link.version]
+    return (there if same else made)(uow, "links", "/links", link.id)
 
 
 def _unlink(uow: SqlUnitOfWork, call: Call) -> Answer:
@@ -136,6 +138,7 @@ OPERATIONS = (
         answer=schemas.LINK,
         problems=("unknown-reference", "refused"),
         versioned=True,
+        again="There already, by hand",
     ),
     detail("links", "/links/{id}", tag=_TAG, summary="A link", row=schemas.LINK),
     Operation(

@@ -11,7 +11,7 @@ from runlink.application import runs
 from runlink.application.explaining.explain import explain
 from runlink.domain import ConcurrencyError
 from runlink.http import schemas
-from runlink.http.api.shapes import ID, ROOT, VERSION, changed, detail, filter_by, listing, loaded, made
+from runlink.http.api.shapes import ID, ROOT, VERSION, changed, detail, filter_by, listing, loaded, made, there
 from runlink.http.operations import Answer, Call, Operation, Parameter
 from runlink.http.problems import Problem
 from runlink.store import SqlUnitOfWork
@@ -30,8 +30,7 @@ def _create(uow: SqlUnitOfWork, call: Call) -> Answer:
     if key is not None and (known := uow.idempotency_keys.find(key)) is not None:
         if known[0] != digest:
             raise Problem("idempotency-key-reused", f"{key!r} came with another body before; take a new key")
-        answer = made(uow, "runs", "/runs", known[1], status=200)
-        return Answer(body=answer.body, version=answer.version, status=200, location=answer.location)
+        return there(uow, "runs", "/runs", known[1])
     run = runs.create_run(
         uow,
         call.service.rules(),
@@ -119,6 +118,7 @@ OPERATIONS = (
         answer=schemas.RUN,
         problems=("unknown-reference", "refused", "idempotency-key-reused", "stale-version"),
         versioned=True,
+        again="Made before, by a request with the same key",
     ),
     detail("runs", "/runs/{id}", tag=_TAG, summary="A Run", row=schemas.LISTED_RUN, shown=_add_trails),
     _transition(runs.Move.START, "Start a Run by hand"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -152,16 +153,15 @@ def detail(
     )
 
 
-def made(uow: SqlUnitOfWork, kind: str, path: str, entity_id: UUID, *, status: int = 201) -> Answer:
+def made(uow: SqlUnitOfWork, kind: str, path: str, entity_id: UUID) -> Answer:
     """The answer to a POST that made something."""
+    return replace(there(uow, kind, path, entity_id), status=201, subject=(kind.removesuffix("s"), entity_id))
+
+
+def there(uow: SqlUnitOfWork, kind: str, path: str, entity_id: UUID) -> Answer:
+    """The answer to a POST of what was made before: nothing was changed."""
     row = one(uow, kind, entity_id)
-    return Answer(
-        body=row,
-        version=row["version"],
-        status=status,
-        location=f"{ROOT}{path}/{entity_id}",
-        subject=(kind.removesuffix("s"), entity_id),
-    )
+    return Answer(body=row, version=row["version"], status=200, location=f"{ROOT}{path}/{entity_id}")
 
 
 def changed(uow: SqlUnitOfWork, kind: str, entity_id: UUID, details: Mapping[str, Any] | None = None) -> Answer:
@@ -178,9 +178,10 @@ def loaded(repository: Repository[E], kind: str, call: Call) -> E:
         raise Problem("not-found", f"there is no {kind} {entity_id}")
     wanted = call["If-Match"]
     if wanted is not None and not {"*", f'"{entity.version}"'} & {tag.strip() for tag in wanted.split(",")}:
+        what = f"not at {wanted}: get it again and decide anew"
+        if '"' not in wanted:
+            what = f"and If-Match: {wanted} is no ETag: give it in quotes, as it was answered"
         raise Problem(
-            "stale-version",
-            f"{kind} {entity_id} is at version {entity.version}, not at {wanted}: get it again and decide anew",
-            version=entity.version,
+            "stale-version", f"{kind} {entity_id} is at version {entity.version}, {what}", version=entity.version
         )
     return entity
