@@ -147,6 +147,6 @@ def _counted(doing: str) -> Iterator[Callable[[int], None]]:
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} exchanges"), TimeElapsedColumn())
-    with Progress(*columns, console=output.stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=output.stderr(), transient=True, disable=not output.draws()) as bar:
         task = bar.add_task(doing, total=None)
         yield lambda count: bar.update(task, completed=count)

@@ -9,7 +9,7 @@ import { ago, hasEnded, lasted, loading, nothing, sign, status, STATUSES, table 
 import { attempt } from "./trouble.js";
 
 const PAGE = 50;
-const COLUMNS = [["No.", "c-number"], ["Status", "c-status"], ["Attempts", "c-count"], ["Took", "c-duration"], ["Error", "c-run c-error"], ["History", "c-history"]];
+const COLUMNS = [["No.", "c-number"], ["Status", "c-status"], ["Attempts", "c-count"], ["Took", "c-duration"], ["Error", "c-error"], ["History", "c-history"]];
 
 /** What is known of the batches of one Run, kept while its page is open; `redraw` is called when there is more. */
 export function itemsOf(runId, redraw) {
@@ -65,7 +65,27 @@ export function itemsOf(runId, redraw) {
     },
   };
   const furtherBatches = () => soon(async () => ((pages += 1), await read()));
-  return { read, draw: (counts) => (batches.length ? drawn(batches, counts, tools, more ? furtherBatches : null) : null) };
+  const bars = (counts) => batches.map((one) => bar(one, countsOf(counts).get(one.batch) ?? {}));
+  return { read, bars, draw: (counts) => (batches.length ? drawn(batches, counts, tools, more ? furtherBatches : null) : null) };
+}
+
+/** A batch as a bar of the timeline, with how many of its items have ended. */
+function bar(one, counts) {
+  const ended = Object.entries(counts).reduce((sum, [name, n]) => sum + (hasEnded(name) ? n : 0), 0);
+  return {
+    kind: "batch", depth: 1, external_id: one.id, label: one.batch, status: one.status,
+    note: one.items ? `${ended.toLocaleString("en")} of ${count(one.items, "item")}` : "no items",
+    queued_at: one.created_at, started_at: one.started_at, until: one.finished_at, is_open: !hasEnded(one.status),
+  };
+}
+
+function countsOf(rows) {
+  const byBatch = new Map();
+  for (const { batch, status: name, count: n } of rows) {
+    if (!byBatch.has(batch)) byBatch.set(batch, {});
+    byBatch.get(batch)[name] = n;
+  }
+  return byBatch;
 }
 
 /** Page after page, as many as were asked for: the rows, and whether there are more. */
@@ -82,11 +102,7 @@ async function readPages(read, pages) {
 }
 
 function drawn(batches, counts, tools, further) {
-  const byBatch = new Map();
-  for (const { batch, status: name, count: n } of counts) {
-    if (!byBatch.has(batch)) byBatch.set(batch, {});
-    byBatch.get(batch)[name] = n;
-  }
+  const byBatch = countsOf(counts);
   return [
     el("ul", { class: "batches", role: "list" }, batches.map((one) => el("li", { key: one.id, class: "batch" }, batch(one, byBatch.get(one.batch) ?? {}, tools)))),
     further ? el("p", null, el("button", { type: "button", onclick: further }, "Show more batches")) : null,
