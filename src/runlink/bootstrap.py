@@ -338,7 +338,9 @@ class Runlink:
             arrivals=hooks.arrivals.collect,
             arrived=lambda: hooks.arrivals.accepted,
         )
-        server.start(create_app(service, more=lambda endpoints, _threads: hooks.routes(endpoints), on_hub=server.on_hub))
+        server.start(
+            create_app(service, more=lambda endpoints, _threads: hooks.routes(endpoints), on_hub=server.on_hub)
+        )
         return server
 
     def plugin_rows(self) -> list[dict[str, Any]]:

@@ -99,7 +99,9 @@ def test_an_engine_that_is_lost_and_found_is_seen_and_its_last_error_stays(own_s
     page = log_in("viewer", "/engines", of=own_scene)
     card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name="deploys"))
     _expect(card.locator(".state")).to_have_text("connected")
-    _expect(card.locator("dl.facts")).to_contain_text(re.compile(r"Connected since.*ago.*Lag.*Last error\s*none seen", re.S))
+    _expect(card.locator("dl.facts")).to_contain_text(
+        re.compile(r"Connected since.*ago.*Lag.*Last error\s*none seen", re.S)
+    )
     _expect(card.locator("dl.facts")).to_contain_text(re.compile(r"Requests left\s*\d+ now"))
     own_scene.acme.mode = "down"
     _expect(card.locator(".state")).to_have_text("cannot be reached", timeout=LIVE_MS)

@@ -165,7 +165,7 @@ def _wants_json(arguments: list[str]) -> bool:
 
 
 def _globals_first(arguments: list[str]) -> list[str]:
-    """The arguments with `--config FILE`, `-p no:NAME` and `--log-format FORMAT` in front, wherever they stood before `--`."""
+    """The arguments with the global options in front, wherever they stood before `--`."""
     first: list[str] = []
     rest: list[str] = []
     waiting = iter(arguments)

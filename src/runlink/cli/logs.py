@@ -1,8 +1,8 @@
 """Logs go to stderr: drawn by rich on a terminal, one plain line each elsewhere, or one JSON object each.
 
 Only runlink's own loggers (and, below them, those handed to adapters, which know no secrets) follow `--log-level`; the
-libraries beneath would print requests. In JSON everything on stderr is such an object: what the command says and complains
-of, warnings, and what nobody caught.
+libraries beneath would print requests. In JSON everything on stderr is such an object: what the command says and
+complains of, warnings, and what nobody caught.
 """
 
 from __future__ import annotations

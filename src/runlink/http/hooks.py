@@ -132,7 +132,7 @@ class Hooks:
             raise NotAuthentic("no token is known here")
         try:
             principal = await self._endpoints.principal(request, counts=False)
-        except Exception as error:  # noqa: BLE001 - the store may be gone
+        except Exception as error:
             raise problem_of(error) from error
         principal.demand("hooks")
 

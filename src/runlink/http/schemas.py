@@ -153,7 +153,10 @@ FEED: Final = obj(
         "last_success_at": MAYBE_TIME,
         "last_news_at": MAYBE_TIME,
         "failures": COUNT,
-        "last_error": {**MAYBE_TEXT, "description": "It stays when it is over: then the state is ok, new or missing, and `failures` is 0."},
+        "last_error": {
+            **MAYBE_TEXT,
+            "description": "It stays when it is over: then the state is ok, new or missing, and `failures` is 0.",
+        },
         "last_error_at": MAYBE_TIME,
         "last_duration_s": MAYBE_NUMBER,
         "requests": COUNT,
