@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from runlink import bootstrap
+from runlink.application.access import Token, covers
 from runlink.application.settings import EngineSettings, Secret, Settings, matches_any
 from runlink.bootstrap import Runlink
 from runlink.config import ConfigError
@@ -142,6 +143,10 @@ def _secrets(settings: Settings) -> Iterator[tuple[str, Secret]]:
         yield "store.password", settings.store_password
     for engine in settings.engines.values():
         yield from ((f"engines.{engine.name}.{key}", v) for key, v in engine.options.items() if isinstance(v, Secret))
+        if engine.webhook is not None:
+            yield from ((f"engines.{engine.name}.webhook.secrets", secret) for secret in engine.webhook.secrets)
+    for one in settings.subscriptions:
+        yield from ((f"subscription {one.name}", secret) for secret in one.secrets)
 
 
 def _mode(path: Path) -> int:
@@ -160,6 +165,7 @@ def _record(runlink: Runlink) -> Iterator[Finding]:
         with runlink.store.reading() as uow:
             feeds, quarantined = uow.feed_health.list(), uow.reports.quarantine(limit=1000)
             silent = uow.reports.runs(silent=True, limit=1000)
+            tokens = uow.access.tokens(limit=10_000)
             stuck = [one for one in uow.outbox.subscribers() if one["failures"]]
     except Exception as error:
         trouble = outage(error)
@@ -169,6 +175,7 @@ def _record(runlink: Runlink) -> Iterator[Finding]:
         return
     if running is False and runlink.settings.engines:
         yield _warning("daemon", "no `runlink serve` runs on this store", "start it; nothing is followed without")
+    yield from _tokens(runlink.settings, tokens, runlink.now())
     yield from (found for row in feeds for found in _feed(row, runlink, running=running is not False))
     for one in stuck:
         yield _warning(
@@ -181,6 +188,16 @@ def _record(runlink: Runlink) -> Iterator[Finding]:
     if silent:
         yield _warning("runs", f"{len(silent)} open Runs are without news", "see `runlink runs list --silent`")
     yield from _integrity(runlink.store)
+
+
+def _tokens(settings: Settings, tokens: Sequence[Token], now: datetime) -> Iterator[Finding]:
+    if any(token.is_valid(now) and covers(token.scopes, "hooks") for token in tokens):
+        return
+    for engine in settings.engines.values():
+        if engine.webhook is not None and engine.webhook.authentication == "runlink-token":
+            problem = "no valid token has the scope hooks, so nothing can be pushed"
+            remedy = f"make one with `runlink tokens create {engine.name} --scope hooks`, and give it to the sender"
+            yield _warning(f"engine {engine.name}", problem, remedy)
 
 
 def _feed(row: dict[str, Any], runlink: Runlink, *, running: bool) -> Iterator[Finding]:

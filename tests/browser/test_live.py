@@ -137,9 +137,10 @@ def test_items_are_seen_page_by_page_with_their_attempts_errors_and_history(scen
     batch.get_by_role("button", name="Show more items").click()
     _expect(rows).to_have_count(60)
     assert rows.locator(".c-number").all_inner_texts() == [str(number) for number in range(60)]
-    rows.nth(3).get_by_text("History").click()
+    rows.nth(3).get_by_text("Details").click()
     _expect(rows.nth(3).locator(".changes li .word")).to_have_text(["Processing", "Failed"])
     _expect(rows.nth(3).locator(".changes")).to_contain_text("by token:operator")
+    _expect(rows.nth(3).locator(".json")).to_have_text("Payload3")
     assert violations(page) == []
     scene.post(f"/item-executions/{ids[5]}/start")
     _expect(rows.nth(5)).to_contain_text("Processing", timeout=LIVE_MS)

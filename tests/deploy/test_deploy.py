@@ -32,8 +32,9 @@ def test_the_unit_and_the_container_start_what_there_is():
     container = (DEPLOY / "container/Containerfile").read_text("utf-8")
     commands.append(json.loads(re.search(r"^CMD (\[.*\])$", container, re.MULTILINE)[1]))
     known = get_command(app).commands
+    anywhere = {option for parameter in get_command(app).params for option in parameter.opts}
     for name, *options in commands:
-        allowed = {option for parameter in known[name].params for option in parameter.opts}
+        allowed = {option for parameter in known[name].params for option in parameter.opts} | anywhere
         assert {option for option in options if option.startswith("--")} <= allowed, name
     (requirements,) = re.findall(r"--require-hashes -r (\S+)", container)
     assert (DEPLOY.parent / requirements).exists()

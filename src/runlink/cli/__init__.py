@@ -37,7 +37,7 @@ from runlink.cli import (
     work,
 )
 from runlink.cli.failure import report
-from runlink.cli.options import LogLevel
+from runlink.cli.options import LogFormat, LogLevel
 from runlink.cli.session import Globals
 
 __all__ = ["app", "main"]
@@ -93,6 +93,10 @@ def _globals(
     plugin: Annotated[
         list[str] | None, typer.Option("-p", metavar="no:NAME", help="Leave a plugin out. May be repeated.")
     ] = None,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option("--log-format", envvar="RUNLINK_LOG_FORMAT", case_sensitive=False, help="json: for programs."),
+    ] = LogFormat.TEXT,
     _version_wanted: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -103,8 +107,8 @@ def _globals(
             raise typer.BadParameter(f"{name!r}: only no:NAME is understood", param_hint="'-p'")
     from runlink.cli import logs
 
-    logs.configure(LogLevel.WARNING)
-    context.obj = Globals(config, tuple(name.removeprefix("no:") for name in names))
+    logs.configure(LogLevel.WARNING, log_format)
+    context.obj = Globals(config, tuple(name.removeprefix("no:") for name in names), log_format)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -115,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         try:
-            app(args=_globals_first(given), prog_name="runlink")
+            _called(_globals_first(given))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -125,17 +129,52 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(report(error))
 
 
+def _called(arguments: list[str]) -> None:
+    """The command. Where everything is to be JSON, so is a wrong usage, which typer would draw."""
+    if not _wants_json(arguments):
+        app(args=arguments, prog_name="runlink")
+        return
+    from runlink.cli import logs
+    from runlink.cli.output import complain
+
+    logs.configure(LogLevel.WARNING, LogFormat.JSON)
+    try:
+        code = app(args=arguments, prog_name="runlink", standalone_mode=False)
+    except typer.Abort:
+        complain("aborted")
+        sys.exit(1)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        complain(error.format_message())  # a usage error of click, whose classes typer keeps to itself
+        sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether `--log-format json` is given, or the variable says so; the last one counts."""
+    given = os.environ.get("RUNLINK_LOG_FORMAT", "")
+    for place, word in enumerate(arguments):
+        if word == "--":
+            break
+        if word == "--log-format":
+            given = arguments[place + 1] if place + 1 < len(arguments) else ""
+        elif word.startswith("--log-format="):
+            given = word.partition("=")[2]
+    return given.lower() == LogFormat.JSON
+
+
 def _globals_first(arguments: list[str]) -> list[str]:
-    """The arguments with `--config FILE` and `-p no:NAME` in front, wherever they stood before `--`."""
+    """The arguments with the global options in front, wherever they stood before `--`."""
     first: list[str] = []
     rest: list[str] = []
     waiting = iter(arguments)
     for word in waiting:
         if word == "--":
             rest += [word, *waiting]
-        elif word in ("--config", "-p"):
+        elif word in ("--config", "-p", "--log-format"):
             first += [word, *([value] if (value := next(waiting, None)) is not None else [])]
-        elif word.startswith(("--config=", "-pno:")):
+        elif word.startswith(("--config=", "-pno:", "--log-format=")):
             first.append(word)
         else:
             rest.append(word)

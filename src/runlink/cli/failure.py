@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
-
-from runlink.cli.output import complain
+from runlink.cli.output import complain, speaks_json
 
 
 def report(error: Exception) -> int:
@@ -29,6 +26,6 @@ def report(error: Exception) -> int:
     if (trouble := outage(error)) is not None:
         complain(f"the store does not answer: {trouble}")
         return 1
-    traceback.print_exception(error, file=sys.stderr)
-    complain("this is a bug in runlink; please report it with the lines above")
+    where = "its traceback" if speaks_json() else "the lines above"
+    complain(f"this is a bug in runlink; please report it with {where}", bug=error)
     return 1

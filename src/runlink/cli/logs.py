@@ -1,18 +1,23 @@
 """Logs go to stderr: drawn by rich on a terminal, one plain line each elsewhere, or one JSON object each.
 
 Only runlink's own loggers (and, below them, those handed to adapters, which know no secrets) follow `--log-level`; the
-libraries beneath would print requests.
+libraries beneath would print requests. In JSON everything on stderr is such an object: what the command says and
+complains of, warnings, and what nobody caught.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from runlink.cli import output
 from runlink.cli.options import LogFormat, LogLevel
+
+log = logging.getLogger("runlink.cli")
 
 
 class _Clean(logging.Formatter):
@@ -29,18 +34,15 @@ class _Json(logging.Formatter):
     status, duration_s, client, actor)."""
 
     def format(self, record: logging.LogRecord) -> str:
-        import msgspec
-
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "facts", {}),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        facts: dict[str, Any] = dict(getattr(record, "facts", {}))
+        if record.exc_text:  # an adapter's, from which secrets were taken
+            facts["traceback"] = record.exc_text
+        elif record.exc_info:
+            facts["traceback"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            facts["stack"] = self.formatStack(record.stack_info)
+        at = datetime.fromtimestamp(record.created, UTC)
+        return output.json_line(at, record.levelname.lower(), record.name, record.getMessage(), facts)
 
 
 class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
@@ -51,11 +53,21 @@ class _ToStderr(logging.StreamHandler):  # type: ignore[type-arg]
         super().emit(record)
 
 
+class _JsonToStderr(_ToStderr):
+    """What cannot be written as it was meant is told as an object, too."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging calls it so
+        trouble = sys.exc_info()[1]
+        text = f"a line of the log could not be written: {trouble!r}: {record.msg!r}"
+        self.stream.write(output.json_line(datetime.now(UTC), "error", record.name, text) + "\n")
+
+
 def configure(level: LogLevel, form: LogFormat = LogFormat.TEXT) -> None:
     """Sets up logging for this command; may be called again."""
     handler: logging.Handler
-    if form is LogFormat.JSON:
-        handler = _ToStderr()
+    is_json = form is LogFormat.JSON
+    if is_json:
+        handler = _JsonToStderr()
         handler.setFormatter(_Json())
     elif sys.stderr.isatty():
         from rich.logging import RichHandler
@@ -72,3 +84,25 @@ def configure(level: LogLevel, form: LogFormat = LogFormat.TEXT) -> None:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger("runlink").setLevel(level.value.upper())
+    output.speak_json(is_json)
+    logging.captureWarnings(is_json)
+    _log_uncaught(is_json)
+
+
+def _log_uncaught(wanted: bool) -> None:
+    """What ends a thread, or comes of an object that is going, is a record instead of lines of Python's."""
+    if wanted:
+        threading.excepthook, sys.unraisablehook = _of_thread, _of_object
+    elif threading.excepthook is _of_thread:
+        threading.excepthook, sys.unraisablehook = threading.__excepthook__, sys.__unraisablehook__
+
+
+def _of_thread(told: threading.ExceptHookArgs) -> None:
+    if told.exc_value is not None and told.exc_type is not SystemExit:
+        name = told.thread.name if told.thread is not None else "?"
+        log.error("thread %s ended by an error", name, exc_info=told.exc_value)
+
+
+def _of_object(told: sys.UnraisableHookArgs) -> None:
+    if told.exc_value is not None:
+        log.error("%s: %r", told.err_msg or "an error was ignored in", told.object, exc_info=told.exc_value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -70,15 +71,53 @@ def stdout() -> Console:
     return Console(highlight=False, width=_WIDE if plain else None)
 
 
+_speech = {"json": False}
+
+
+def speak_json(wanted: bool) -> None:
+    """From now on `say` and `complain` write JSON, as the log does."""
+    _speech["json"] = wanted
+
+
+def speaks_json() -> bool:
+    """Whether everything on stderr is JSON."""
+    return _speech["json"]
+
+
+def json_line(at: datetime, level: str, logger: str, message: str, facts: Mapping[str, Any] | None = None) -> str:
+    """One object in one line, whatever the texts hold."""
+    import msgspec
+
+    line = {"time": at.isoformat(timespec="milliseconds"), "level": level, "logger": logger, "message": message}
+    line |= facts or {}
+    try:
+        return msgspec.json.encode(line).decode()
+    except (TypeError, ValueError):  # halves of a character, or what is no JSON
+        return json.dumps(line, default=str)
+
+
+def _tell(level: str, message: str, facts: Mapping[str, Any] | None = None) -> None:
+    sys.stderr.write(json_line(datetime.now(UTC), level, "runlink.cli", message, facts) + "\n")
+    sys.stderr.flush()
+
+
 def say(text: str) -> None:
     """One thing to people, on stderr."""
+    if speaks_json():
+        _tell("info", text)
+        return
     stderr().print(clean(text), markup=False, soft_wrap=True)
 
 
-def complain(text: str) -> None:
-    """An error, on stderr."""
+def complain(text: str, bug: BaseException | None = None) -> None:
+    """An error, on stderr; of a `bug` with its traceback."""
+    if speaks_json():
+        _tell("error", text, {"traceback": "".join(traceback.format_exception(bug))} if bug else None)
+        return
     from rich.text import Text
 
+    if bug is not None:
+        traceback.print_exception(bug, file=sys.stderr)
     stderr().print(Text("error: ", style="bold red") + Text(clean(text)), soft_wrap=True)
 
 
@@ -90,6 +129,11 @@ def write_json(value: object) -> None:
     sys.stdout.write(text + "\n")
 
 
+def draws() -> bool:
+    """Whether progress is drawn: somebody looks, and reads no JSON."""
+    return sys.stderr.isatty() and not speaks_json()
+
+
 @contextmanager
 def progress(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, on a terminal only: call what it gives with how many are done, and of how many."""
@@ -97,7 +141,7 @@ def progress(doing: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
     count = TextColumn("{task.completed:,.0f} of {task.total:,.0f} " + unit)
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
-    with Progress(*columns, console=stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=stderr(), transient=True, disable=not draws()) as bar:
         task = bar.add_task(doing, total=0)
         yield lambda done, every: bar.update(task, completed=done, total=every)
 

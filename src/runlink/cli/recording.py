@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -147,6 +146,6 @@ def _counted(doing: str) -> Iterator[Callable[[int], None]]:
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} exchanges"), TimeElapsedColumn())
-    with Progress(*columns, console=output.stderr(), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=output.stderr(), transient=True, disable=not output.draws()) as bar:
         task = bar.add_task(doing, total=None)
         yield lambda count: bar.update(task, completed=count)

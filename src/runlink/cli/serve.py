@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from runlink.cli import logs, output, session
-from runlink.cli.options import LogFormat, LogLevel, LogLevelOption
+from runlink.cli.options import LogLevel, LogLevelOption
 
 if TYPE_CHECKING:
     from runlink.bootstrap import Runlink
@@ -36,16 +36,10 @@ def register(main: typer.Typer) -> None:
     main.command(rich_help_panel="Run")(serve)
 
 
-def serve(
-    context: typer.Context,
-    log_level: LogLevelOption = LogLevel.INFO,
-    log_format: Annotated[
-        LogFormat, typer.Option("--log-format", case_sensitive=False, help="text for people, json for programs.")
-    ] = LogFormat.TEXT,
-) -> None:
+def serve(context: typer.Context, log_level: LogLevelOption = LogLevel.INFO) -> None:
     """Follow every engine, and answer at server.listen, until SIGTERM or Ctrl-C. SIGHUP reads the configuration
     again."""
-    logs.configure(log_level, log_format)
+    logs.configure(log_level, context.obj.log_format)
     arrived: queue.SimpleQueue[int] = queue.SimpleQueue()
     with _signals_to(arrived, signal.SIGHUP), _running(context) as (runlink, fence):
         registered = runlink.register()

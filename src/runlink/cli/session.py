@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from runlink.cli.options import LogFormat
+
 if TYPE_CHECKING:
     from runlink.application.settings import Settings
     from runlink.bootstrap import Runlink
@@ -29,6 +31,7 @@ class Globals:
 
     config: Path | None = None
     disabled: tuple[str, ...] = ()
+    log_format: LogFormat = LogFormat.TEXT
 
     @property
     def path(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -44,7 +43,7 @@ def sync(
     form: OutputOption = Output.TABLE,
 ) -> None:
     """Read every engine once, all at the same time, then exit: 3 when some engines failed, 1 when all did."""
-    logs.configure(log_level)
+    logs.configure(log_level, context.obj.log_format)
     _pass(context, engine, None, form)
 
 
@@ -56,7 +55,7 @@ def backfill(
     form: OutputOption = Output.TABLE,
 ) -> None:
     """Read the engines' history from a time on, deep and costly reads included. Exit codes as for sync."""
-    logs.configure(log_level)
+    logs.configure(log_level, context.obj.log_format)
     _pass(context, engine, moment(since), form)
 
 
@@ -145,7 +144,7 @@ def _wait(turns: list[_Turn], tally: _Tally) -> None:
         while waiting := [turn for turn in waiting if turn.is_alive()]:
             waiting[0].join(_LOOK_S)
             waiting = [turn for turn in waiting if not (turn.feed.is_overdue() and turn.feed.abandon() is not None)]
-            if bar is None and sys.stderr.isatty() and time.monotonic() - begun > _QUICK_S:
+            if bar is None and output.draws() and time.monotonic() - begun > _QUICK_S:
                 bar = _Bar()
             if bar is not None:
                 bar.show(tally, [turn.feed.engine.name for turn in waiting])

@@ -101,4 +101,6 @@ async def _refused(request: Request, error: Exception) -> Response:
         headers = dict(error.headers or {})
         detail = f"{request.method} is not for {request.url.path}; it takes {headers.get('Allow', 'other methods')}"
         return Problem("method-not-allowed", detail, headers=headers).response()
+    if request.method == "GET" and request.headers.get("accept", "").startswith("text/html"):
+        return dashboard.page(404)  # a person in a browser
     return Problem("not-found", f"there is nothing at {request.url.path}").response()

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 import h11
 import uvicorn
+from starlette.responses import Response
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from runlink.application.settings import ServerSettings
+from runlink.http.problems import Problem
 from runlink.http.stream import Hub
 
 log = logging.getLogger(__name__)
@@ -29,8 +31,8 @@ class ServerRefused(Exception):
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 whose patience ends: a head that does not arrive within HEADERS_S closes the connection, which uvicorn
-    itself would hold for ever."""
+    """HTTP/1.1 whose patience ends: a head that does not arrive within HEADERS_S is answered with 408, and a connection
+    on which nothing arrives is closed, which uvicorn itself would hold for ever."""
 
     _giving_up: asyncio.TimerHandle | None = None
 
@@ -57,7 +59,19 @@ class PatientProtocol(H11Protocol):
                 self._giving_up.cancel()
                 self._giving_up = None
         elif self._giving_up is None:
-            self._giving_up = self.loop.call_later(HEADERS_S, self.transport.close)
+            self._giving_up = self.loop.call_later(HEADERS_S, self._give_up)
+
+    def _give_up(self) -> None:
+        if self.conn.trailing_data[0]:
+            answer = Problem("timeout", f"the head of the request did not arrive within {HEADERS_S:g} s; send it anew")
+            self.transport.write(_in_full(answer.response()))
+        self.transport.close()
+
+
+def _in_full(answer: Response) -> bytes:
+    """An answer that no application gives, as it goes over the wire."""
+    headers = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+    return b"HTTP/1.1 408 Request Timeout\r\n" + headers + b"connection: close\r\n\r\n" + bytes(answer.body)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

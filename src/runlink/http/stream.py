@@ -283,7 +283,7 @@ STREAM = Operation(
         "Each event has its position as id and its type as event name; `data` is JSON. `reset` says that events "
         "between the given id and now are gone: read everything anew. `dropped` is the last event of a client that was "
         "too slow. A comment comes every 15 s when nothing else does. With `notices` there are `engines.changed` and "
-        "`deliveries.changed`, once a second at most, with the id of the event before: what is no event is to be read anew."
+        "`deliveries.changed`, once a second at most, with the id of the event before: read anew what is no event."
     ),
     handler=_undone,
     parameters=(

@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from runlink.cli import output
+
 HERE = Path(__file__).parent
 TOKEN = "token-nobody-may-see"
 
@@ -181,10 +183,14 @@ def _logging_as_before():
     """A command sets logging up for its whole process, which here is that of all tests."""
     loggers = [logging.getLogger(name) for name in (None, "runlink", "runlink.hosting")]
     levels = [logger.level for logger in loggers]
+    hooks = threading.excepthook, sys.unraisablehook
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
         logger.handlers = [handler for handler in logger.handlers if handler.name != "runlink.cli"]
+    output.speak_json(False)
+    logging.captureWarnings(False)
+    threading.excepthook, sys.unraisablehook = hooks
 
 
 @pytest.fixture

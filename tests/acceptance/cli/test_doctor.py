@@ -198,3 +198,27 @@ def test_a_copy_replaces_nothing_and_leaves_nothing_behind(place):
     said = place("backup", "nowhere/copy.db")
     assert (said.code, "failed" in said.err) == (1, True)
     assert sorted(path.name for path in place.path.iterdir() if "copy" in path.name) == []
+
+
+def test_a_webhook_that_waits_for_a_token_which_nobody_has_is_found(place, findings):
+    webhook = '[engines.cd]\ntype = "cdevents"\n[engines.cd.webhook]\nauthentication = "runlink-token"\n'
+    place.configure(more=webhook)
+    place.config.write_text(place.config.read_text().replace("'cloudevents', ", ""))
+    place.ok("db", "upgrade")
+    told = ("warning", "engine cd", "no valid token has the scope hooks, so nothing can be pushed")
+    assert told in findings(3)
+    place.ok("tokens", "create", "cd", "--scope", "hooks")
+    assert told not in findings(3)
+    place.ok("tokens", "revoke", "cd")
+    assert told in findings(3)
+
+
+def test_a_secret_of_a_webhook_that_others_may_read_is_found(place, findings):
+    webhook = '[engines.cd]\ntype = "cdevents"\n[engines.cd.webhook]\nsecrets = [{ file = "key" }]\n'
+    place.configure(more=webhook)
+    place.config.write_text(place.config.read_text().replace("'cloudevents', ", ""))
+    key = place.path / "key"
+    key.write_text("x")
+    key.chmod(0o644)
+    place.ok("db", "upgrade")
+    assert ("warning", "engines.cd.webhook.secrets", f"{key} may be read by others") in findings(3)

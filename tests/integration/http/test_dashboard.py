@@ -128,3 +128,10 @@ def test_a_link_that_is_undone_is_suggested_again_and_one_taken_off_is_not(serve
     assert link() == link_id, "the same row again"
     assert served.delete(f"{API}/links/{link_id}").status_code == 204
     assert suggested() == []
+
+
+def test_a_person_who_went_astray_finds_the_page_and_a_program_a_problem(served):
+    person = served.client().get("/nowhere", headers={"Accept": "text/html,application/xhtml+xml"})
+    assert (person.status_code, person.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "/static/dashboard/main.js" in person.text
+    assert served.client().get("/nowhere").headers["content-type"] == "application/problem+json"

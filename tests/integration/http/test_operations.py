@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import socket
@@ -212,7 +213,13 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(served, monkeypatch):
 @pytest.mark.parametrize("text", [b"", b"GET /health/live HTTP/1.1\r\nHost: loc"])
 def test_a_head_that_does_not_arrive_is_not_waited_for(served, monkeypatch, text):
     monkeypatch.setattr(server, "HEADERS_S", 0.1)
-    assert ask(served, text) == b""
+    told = ask(served, text)
+    if not text:  # nobody asked anything
+        assert told == b""
+        return
+    assert told.startswith(b"HTTP/1.1 408 ")
+    assert b"application/problem+json" in told
+    assert json.loads(told.partition(b"\r\n\r\n")[2])["type"] == "urn:runlink:problem:timeout"
 
 
 @pytest.mark.parametrize(

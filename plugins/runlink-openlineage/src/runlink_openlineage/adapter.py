@@ -55,7 +55,14 @@ class OpenLineageAdapter(Receives):
             try:
                 found.append(observe(event, as_steps=self._as_steps, tries=self._tries))
             except SENSELESS as error:
-                unreadable.append(Unreadable(raw=event, reason=f"an OpenLineage event: {error!r}"))
+                unreadable.append(Unreadable(raw=event, reason=_reason(error)))
         if unreadable and not found:
             raise DeliveryRejected(unreadable[0].reason)
         return Receipt(observations=tuple(found), unreadable=tuple(unreadable))
+
+
+def _reason(error: Exception) -> str:
+    """Why an event cannot be read."""
+    if isinstance(error, KeyError):
+        return f"it is no whole OpenLineage event: {error.args[0]!r} is missing"
+    return f"it is no OpenLineage event that can be read: {error}"

@@ -24,9 +24,9 @@ def _add_feeds(uow: SqlUnitOfWork, call: Call, rows: list[dict[str, Any]]) -> No
     budgets = call.service.budgets()
     for row in rows:
         feeds = {one["feed"]: one for one in stored if one["engine"] == row["name"] and one["feed"]}
-        for (engine_id, feed), one in present.items():
+        for (engine_id, feed), now in present.items():
             if engine_id == row["id"]:
-                feeds[feed] = one if one["last_error"] else one | _last_error(feeds.get(feed))
+                feeds[feed] = now if now["last_error"] else now | _last_error(feeds.get(feed))
         row["feeds"] = [{name: feeds[feed][name] for name in _FEED} for feed in sorted(feeds)]
         row["open"] = counts.get(row["id"], 0)
         budget = budgets.get(row["id"])

@@ -27,11 +27,16 @@ def routes() -> list[Route]:
     """The page at each of its addresses, and what it is made of."""
     here = files("runlink.http.dashboard")
     assets = [*_found(here, ".css", ".svg"), *_found(here.joinpath("scripts"), ".js")]
-    page = _file(here.joinpath("index.html"))
+    index = _file(here.joinpath("index.html"))
     return [
-        *(Route(path, page) for path in VIEWS),
+        *(Route(path, index) for path in VIEWS),
         *(Route(f"{ASSETS}/{asset.name}", _file(asset)) for asset in assets),
     ]
+
+
+def page(status: int) -> Response:
+    """The page at an address that it does not know; its script says so."""
+    return Response(files("runlink.http.dashboard").joinpath("index.html").read_bytes(), status, media_type="text/html")
 
 
 def _found(folder: Traversable, *endings: str) -> list[Traversable]:

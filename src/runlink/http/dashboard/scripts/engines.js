@@ -119,28 +119,41 @@ function failure(feed) {
   );
 }
 
+/** What is looked for first comes first: since when, how far behind, the last error, what may still be asked. */
 function facts(one, plugins) {
-  const rows = [];
-  for (const feed of one.feeds) {
-    if (feed.feed === "receive") {
-      rows.push(["By push", `${feed.told.toLocaleString("en")} told, ${feed.missed.toLocaleString("en")} missed`]);
-      rows.push(["Last pushed", feed.last_news_at ? ago(feed.last_news_at) : "nothing yet"]);
-      continue;
-    }
-    const many = one.feeds.filter((other) => other.feed !== "receive").length > 1 ? ` (${feed.feed})` : "";
-    rows.push([`Connected since${many}`, feed.state === "ok" ? ago(feed.since) : el("span", { class: "faint" }, "not connected")]);
-    rows.push([`Lag${many}`, feed.last_success_at ? [lasted(feed.last_success_at, null), el("span", { class: "faint" }, " since it was read")] : "never read"]);
-    rows.push([`Last news${many}`, ago(feed.last_news_at)]);
-    if (feed.last_duration_s !== null) rows.push([`Reading took${many}`, duration(feed.last_duration_s)]);
-    if (feed.skew_s !== null && Math.abs(feed.skew_s) > 1) rows.push([`Its clock${many}`, `${feed.skew_s > 0 ? "+" : "−"}${duration(Math.abs(feed.skew_s))}`]);
-    rows.push([`Requests${many}`, `${feed.requests.toLocaleString("en")} since the start`]);
-  }
+  const asked = one.feeds.filter((feed) => feed.feed !== "receive");
+  const pushed = one.feeds.filter((feed) => feed.feed === "receive");
+  const rows = asked.flatMap((feed) => connection(feed, ofMany(asked, feed)));
   rows.push(["Last error", lastError(one)]);
-  rows.push(["Requests left", one.budget ? budget(one.budget) : el("span", { class: "faint" }, one.url ? "not known yet" : "none are made")]);
+  if (asked.length) rows.push(["Requests left", one.budget ? budget(one.budget) : el("span", { class: "faint" }, "not known yet")]);
   rows.push(["Open instances", one.open.toLocaleString("en")]);
+  for (const feed of asked) rows.push(...reading(feed, ofMany(asked, feed)));
+  for (const feed of pushed) {
+    rows.push(["By push", `${feed.told.toLocaleString("en")} told, ${feed.missed.toLocaleString("en")} missed`]);
+    rows.push(["Last pushed", feed.last_news_at ? ago(feed.last_news_at) : "nothing yet"]);
+  }
   rows.push(["Feeds", one.feeds.map((feed) => feed.feed).join(", ") || "none runs"]);
   rows.push(["Plugin", pluginOf(one, plugins)]);
   return rows.map(([name, value]) => el("div", { key: name }, el("dt", null, name), el("dd", null, value)));
+}
+
+function ofMany(feeds, feed) {
+  return feeds.length > 1 ? ` (${feed.feed})` : "";
+}
+
+function connection(feed, of) {
+  return [
+    [`Connected since${of}`, feed.state === "ok" ? ago(feed.since) : el("span", { class: "faint" }, feed.state === "new" ? "not read yet" : "not connected")],
+    [`Lag${of}`, feed.last_success_at ? lasted(feed.last_success_at, null) : el("span", { class: "faint" }, "never read")],
+  ];
+}
+
+function reading(feed, of) {
+  const rows = [[`Last news${of}`, ago(feed.last_news_at)]];
+  if (feed.last_duration_s !== null) rows.push([`Reading took${of}`, duration(feed.last_duration_s)]);
+  if (feed.skew_s !== null && Math.abs(feed.skew_s) > 1) rows.push([`Its clock${of}`, `${feed.skew_s > 0 ? "+" : "−"}${duration(Math.abs(feed.skew_s))}`]);
+  rows.push([`Requests${of}`, `${feed.requests.toLocaleString("en")} since the start`]);
+  return rows;
 }
 
 function budget({ left, per_minute: perMinute }) {

@@ -9,12 +9,12 @@ import { ago, hasEnded, lasted, loading, nothing, sign, status, STATUSES, table 
 import { attempt } from "./trouble.js";
 
 const PAGE = 50;
-const COLUMNS = [["No.", "c-number"], ["Status", "c-status"], ["Attempts", "c-count"], ["Took", "c-duration"], ["Error", "c-run c-error"], ["History", "c-history"]];
+const COLUMNS = [["No.", "c-number"], ["Status", "c-status"], ["Attempts", "c-count"], ["Took", "c-duration"], ["Error", "c-error"], ["Details", "c-history"]];
 
 /** What is known of the batches of one Run, kept while its page is open; `redraw` is called when there is more. */
 export function itemsOf(runId, redraw) {
   const opened = new Map(); // id of the batch execution -> {wanted, rows, pages, more}
-  const histories = new Map(); // id of the item execution -> its changes
+  const details = new Map(); // id of the item execution -> its changes, and what the item is
   let batches = [];
   let pages = 1;
   let more = false;
@@ -31,18 +31,19 @@ export function itemsOf(runId, redraw) {
     const found = await readPages((cursor) => get(`/batch-executions/${id}/items`, { status: asked, cursor, limit: PAGE }, { signal }), one.pages);
     if (one.wanted !== asked) return; // another status was chosen meanwhile
     [one.rows, one.more] = found;
-    const shown = one.rows.filter((row) => histories.has(row.id));
-    await Promise.all(shown.map((row) => readHistory(row.id, signal)));
+    const shown = one.rows.filter((row) => details.has(row.id));
+    await Promise.all(shown.map((row) => readDetails(row, signal)));
   }
 
-  async function readHistory(id, signal) {
-    histories.set(id, (await get(`/item-executions/${id}/history`, { limit: 500 }, { signal })).items);
+  async function readDetails(row, signal) {
+    const [history, item] = await Promise.all([get(`/item-executions/${row.id}/history`, { limit: 500 }, { signal }), get(`/items/${row.item_id}`, {}, { signal })]);
+    details.set(row.id, { changes: history.items, payload: item.payload });
   }
 
   const soon = (work) => attempt(work).then(redraw);
   const tools = {
     opened,
-    histories,
+    details,
     toggle(id) {
       if (opened.delete(id)) return redraw();
       opened.set(id, { wanted: null, rows: null, pages: 1, more: false });
@@ -58,14 +59,34 @@ export function itemsOf(runId, redraw) {
       opened.get(id).pages += 1;
       return soon(() => readItems(id));
     },
-    look(event, id) {
-      if (!event.currentTarget.open || histories.has(id)) return null;
-      histories.set(id, null);
-      return soon(() => readHistory(id));
+    look(event, row) {
+      if (!event.currentTarget.open || details.has(row.id)) return null;
+      details.set(row.id, null);
+      return soon(() => readDetails(row));
     },
   };
   const furtherBatches = () => soon(async () => ((pages += 1), await read()));
-  return { read, draw: (counts) => (batches.length ? drawn(batches, counts, tools, more ? furtherBatches : null) : null) };
+  const bars = (counts) => batches.map((one) => bar(one, countsOf(counts).get(one.batch) ?? {}));
+  return { read, bars, draw: (counts) => (batches.length ? drawn(batches, counts, tools, more ? furtherBatches : null) : null) };
+}
+
+/** A batch as a bar of the timeline, with how many of its items have ended. */
+function bar(one, counts) {
+  const ended = Object.entries(counts).reduce((sum, [name, n]) => sum + (hasEnded(name) ? n : 0), 0);
+  return {
+    kind: "batch", depth: 1, external_id: one.id, label: one.batch, status: one.status,
+    note: one.items ? `${ended.toLocaleString("en")} of ${count(one.items, "item")}` : "no items",
+    queued_at: one.created_at, started_at: one.started_at, until: one.finished_at, is_open: !hasEnded(one.status),
+  };
+}
+
+function countsOf(rows) {
+  const byBatch = new Map();
+  for (const { batch, status: name, count: n } of rows) {
+    if (!byBatch.has(batch)) byBatch.set(batch, {});
+    byBatch.get(batch)[name] = n;
+  }
+  return byBatch;
 }
 
 /** Page after page, as many as were asked for: the rows, and whether there are more. */
@@ -82,11 +103,7 @@ async function readPages(read, pages) {
 }
 
 function drawn(batches, counts, tools, further) {
-  const byBatch = new Map();
-  for (const { batch, status: name, count: n } of counts) {
-    if (!byBatch.has(batch)) byBatch.set(batch, {});
-    byBatch.get(batch)[name] = n;
-  }
+  const byBatch = countsOf(counts);
   return [
     el("ul", { class: "batches", role: "list" }, batches.map((one) => el("li", { key: one.id, class: "batch" }, batch(one, byBatch.get(one.batch) ?? {}, tools)))),
     further ? el("p", null, el("button", { type: "button", onclick: further }, "Show more batches")) : null,
@@ -143,12 +160,19 @@ function rows(one, open, tools) {
   return table(`Items of ${one.batch}, by their numbers`, COLUMNS, open.rows.map((row) => [row.id, cells(row)]), { class: "items" });
 }
 
+/** What the item is, what came of it, and each change of its status. */
 function history(row, tools) {
-  const known = tools.histories.get(row.id);
+  const known = tools.details.get(row.id);
   return el(
     "details",
-    { ontoggle: (event) => tools.look(event, row.id) },
-    el("summary", { "aria-label": `History of item ${row.sequence_number}` }, "History"),
-    known ? el("ol", { class: "changes", role: "list" }, known.map((one) => el("li", { key: one.id }, status(one.new_status), " ", ago(one.changed_at), one.created_by ? el("span", { class: "faint" }, ` by ${one.created_by}`) : null))) : null,
+    { ontoggle: (event) => tools.look(event, row) },
+    el("summary", { "aria-label": `Details of item ${row.sequence_number}` }, "Details"),
+    known ? el("ol", { class: "changes", role: "list" }, known.changes.map((one) => el("li", { key: one.id }, status(one.new_status), " ", ago(one.changed_at), one.created_by ? el("span", { class: "faint" }, ` by ${one.created_by}`) : null))) : null,
+    known ? [json("Payload", known.payload), json("Result", row.result_payload)] : null,
   );
+}
+
+function json(name, value) {
+  if (value === null) return null;
+  return el("div", { class: "json" }, el("p", { class: "faint" }, name), el("pre", { tabindex: 0 }, JSON.stringify(value, null, 2)));
 }

@@ -96,7 +96,7 @@ function page(known, tools) {
   return [
     header(known, tools),
     known.doubts.length ? el("section", { class: "doubts", "aria-labelledby": "h-doubts" }, el("h2", { id: "h-doubts" }, "What is not sure"), el("ul", null, known.doubts.map((text) => el("li", null, text)))) : null,
-    section("timeline", "Timeline", el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Timeline" }, timeline(known.timeline, tools.opened, tools.draw))),
+    section("timeline", "Timeline", el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Timeline" }, timeline([...known.timeline, ...tools.items.bars(known.items)], tools.opened, tools.draw))),
     itemsIn(known, tools),
     section("instances", "Instances", instances(known, tools), mayWrite() ? el("button", { type: "button", onclick: tools.link }, "Link an instance …") : null),
     section("why", "Why it is in this state", why(known)),

@@ -64,7 +64,7 @@ function rowOf(bar, key, span, attempts, button) {
   return el(
     "tr",
     { role: "row", key, class: `of-${bar.kind}` },
-    el("td", { role: "cell", class: `c-what depth-${Math.min(bar.depth, 4)}`, title: bar.label }, label, button),
+    el("td", { role: "cell", class: `c-what depth-${Math.min(bar.depth, 4)}`, title: bar.label }, label, bar.note ? el("span", { class: "faint note-of" }, ` ${bar.note}`) : null, button),
     el("td", { role: "cell", class: "c-status" }, status(bar.status)),
     el("td", { role: "cell", class: "c-bar" }, drawn(bar, span, attempts)),
     el("td", { role: "cell", class: "c-took" }, took(bar)),
