@@ -52,8 +52,7 @@ class StoryContract:
     def settle(self, host: Host) -> None:
         """Another turn; then the steps of what had ended before it was first seen, as for linked instances."""
         host.turn()
-        for page in host.adapter.refetch([name for name, row in host.table().items() if not row["steps"]]):
-            host.take(page, feed="refetch")
+        host.read_steps()
 
     def end(self, make_host: Callable[..., Host], at: Callable[[Any], None]) -> dict[str, dict[str, Any]]:
         """What is told in the end to who looked at each moment. Read once for each class."""
