@@ -110,7 +110,8 @@ def test_the_link_rules_of_a_page_are_sound(page, tmp_path):
 @pytest.mark.parametrize("engine", ["airflow", "buildbot", "dagster", "jenkins", "kubernetes", "prefect"])
 def test_each_trap_of_an_engine_names_the_test_that_holds_it(engine):
     tests = ROOT / "plugins" / f"runlink-{engine}" / "tests"
-    rows = re.findall(r"^\| .+ \| `(test_\w+\.py)::(test_\w+)` \|$", (tests / "traps.md").read_text("utf-8"), re.MULTILINE)
+    text = (tests / "traps.md").read_text("utf-8")
+    rows = re.findall(r"^\| .+ \| `(test_\w+\.py)::(test_\w+)` \|$", text, re.MULTILINE)
     assert len(rows) > 9
     for file, name in rows:
         assert f"def {name}(" in (tests / file).read_text("utf-8"), (file, name)

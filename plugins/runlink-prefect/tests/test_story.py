@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 import pytest
-from recorded_story import END, moments
+from recorded_story import moments
 
 from runlink.testing import StoryContract
 
@@ -41,7 +41,8 @@ class TestStory(StoryContract):
 
     def test_the_end_as_prefect_tells_it(self, whole_end):
         rows = {
-            name: (row["workflow"], row["status"], row["native_status"], row["attempt"]) for name, row in whole_end.items()
+            name: (row["workflow"], row["status"], row["native_status"], row["attempt"])
+            for name, row in whole_end.items()
         }
         first = {name: rows.pop(name) for name in (OK, FAIL, RETRY, FLOW_RETRY, MAPPED, LONG, LATER)}
         assert first == {
