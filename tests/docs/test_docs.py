@@ -105,3 +105,13 @@ def test_the_link_rules_of_a_page_are_sound(page, tmp_path):
     path = tmp_path / "runlink.toml"
     path.write_text("\n".join(re.sub(r" *```(toml)?", "", block) for block in blocks))
     assert load(path, {}).links
+
+
+@pytest.mark.parametrize("engine", ["airflow", "buildbot", "dagster", "jenkins", "kubernetes", "prefect"])
+def test_each_trap_of_an_engine_names_the_test_that_holds_it(engine):
+    tests = ROOT / "plugins" / f"runlink-{engine}" / "tests"
+    text = (tests / "traps.md").read_text("utf-8")
+    rows = re.findall(r"^\| .+ \| `(test_\w+\.py)::(test_\w+)` \|$", text, re.MULTILINE)
+    assert len(rows) > 9
+    for file, name in rows:
+        assert f"def {name}(" in (tests / file).read_text("utf-8"), (file, name)

@@ -26,9 +26,8 @@ def test_updated_at_is_in_no_row_so_the_cursor_is_the_engines_clock(airflow, mak
     host = make_host()
     airflow.at(9)
     host.turn()
-    assert datetime.fromisoformat(json.loads(host.cursors()["dag_runs"])["since"]) == airflow.now - timedelta(
-        seconds=120
-    )
+    place = json.loads(host.cursors()["dag_runs"])
+    assert datetime.fromisoformat(place["since"]) == airflow.now - timedelta(seconds=120)
 
 
 def test_limit_is_capped_at_a_hundred(airflow, adapter, run_row, recorded):

@@ -19,7 +19,7 @@ import pytest
 import runlink.testing
 from runlink.bootstrap import Runlink
 from runlink.spi import Delivery
-from runlink.testing import Reply
+from runlink.testing import Reply, hosts
 from runlink_buildbot import BuildbotAdapter
 
 pytestmark = pytest.mark.engine
@@ -56,8 +56,11 @@ def engine(tmp_path_factory, pushed):
         yield running
 
 
-def open_host(make_host, engine):
-    return make_host(url=engine.url, since=datetime.now(UTC) - timedelta(hours=1))
+@pytest.fixture
+def make_live_host(engine):
+    since = datetime.now(UTC) - timedelta(hours=1)
+    with hosts(BuildbotAdapter, engine.url, now=lambda: datetime.now(UTC), since=since) as make:
+        yield make
 
 
 def follow(host, engine, requests, stop=None):
@@ -65,18 +68,20 @@ def follow(host, engine, requests, stop=None):
     deadline, way = time.monotonic() + PATIENCE_S, {}
     while time.monotonic() < deadline:
         host.turn()
-        for name, row in host.table.items():
+        table = host.table()
+        for name, row in table.items():
             seen = (str(row["status"]), row["attempt"])
             if way.setdefault(name, [seen])[-1] != seen:
                 way[name].append(seen)
         if stop is not None and (builds := engine.builds(stop)):
             engine.stop(builds[-1]["buildid"])
             stop = None
-        ids = {int(name.split(":")[1].split("@")[0]) for name, row in host.table.items() if row["finished_at"]}
-        if ids >= set(requests) and len(ids) == len(host.table):
+        ids = {int(name.split(":")[1].split("@")[0]) for name, row in table.items() if row["finished_at"]}
+        if ids >= set(requests) and len(ids) == len(table):
+            host.read_steps()
             return way
         time.sleep(0.2)
-    raise TimeoutError(f"not all of {requests} ended: {host.table}")
+    raise TimeoutError(f"not all of {requests} ended: {table}")
 
 
 def as_buildbot_says(account, identity):
@@ -93,18 +98,19 @@ def as_buildbot_says(account, identity):
         "earlier": [(n, WORDS[each.results]) for n, each in enumerate(account.tries[:-1], 1)],
         "parameters": dict(account.properties),
         "parent": None if account.parent is None else identity[account.parent],
-        "steps": steps,
+        "steps": sorted(steps),
         "numbers": [(each.build, each.number) for each in account.tries],
     }
 
 
-def as_runlink_says(row):
+def as_runlink_says(row, tries):
     return {
-        **{name: row[name] for name in ("workflow", "native_status", "attempt", "parameters", "parent")},
+        **{name: row[name] for name in ("workflow", "native_status", "attempt", "parameters")},
+        "parent": row["parent_external_id"],
         "status": str(row["status"]),
-        "earlier": [(number, attempt.native_status) for number, attempt in sorted(row["tries"].items())],
-        "steps": [(step.external_id, step.attempt, step.native_status) for step in row["steps"]],
-        "numbers": [(build["id"], build["number"]) for build in row["metadata"].get("builds", ())],
+        "earlier": [(number, tries[number]["native_status"]) for number in range(1, row["attempt"])],
+        "steps": sorted((step, attempt, native) for step, _, attempt, _, native, *_ in row["steps"]),
+        "numbers": [(build["id"], build["number"]) for build in row["instance_metadata"].get("builds", ())],
     }
 
 
@@ -112,15 +118,17 @@ def compare(host, engine):
     accounts = engine.results()
     identity = {each.id: f"buildrequest:{each.id}@{each.submitted_at}" for each in accounts}
     said = {identity[each.id]: as_buildbot_says(each, identity) for each in accounts}
-    assert {name: as_runlink_says(row) for name, row in host.table.items()} == said
+    tries = host.attempts()
+    assert {name: as_runlink_says(row, tries[name]) for name, row in host.table().items()} == said
 
 
-def test_every_kind_of_run(engine, make_host):
-    host = open_host(make_host, engine)
-    info = host.adapter.check()
+def test_every_kind_of_run(engine, make_live_host):
+    host = make_live_host()
+    info = host.check()
     assert (info.product, info.warnings) == ("Buildbot", ())
     assert info.version.startswith("4.")
-    assert host.turn()[0].observations == []
+    host.turn()
+    assert host.table() == {}
 
     forced = {name: engine.force(f"force-{name}", run_id=f"run-{name}")[1][0] for name in ("ok", "fail", "retry")}
     forced["parent"] = engine.force("force-parent", run_id="run-parent")[1][0]
@@ -128,45 +136,48 @@ def test_every_kind_of_run(engine, make_host):
     way = follow(host, engine, forced.values(), stop=forced["long"])
 
     compare(host, engine)
-    by_workflow = {row["workflow"]: row for row in host.table.values()}
+    names = {row["workflow"]: name for name, row in host.table().items()}
+    by_workflow = {row["workflow"]: row for row in host.table().values()}
     assert sorted(by_workflow) == ["child1", "child2", "fail", "long", "ok", "parent", "retry"]
     assert by_workflow["retry"]["attempt"] == 3
-    assert by_workflow["child2"]["parent"] == by_workflow["parent"]["external_id"]
+    assert by_workflow["child2"]["parent_external_id"] == names["parent"]
     assert "failed" in by_workflow["fail"]["message"]
     assert by_workflow["long"]["native_status"] == "CANCELLED"
-    attempts = [attempt for _, attempt in way[by_workflow["retry"]["external_id"]]]
+    attempts = [attempt for _, attempt in way[names["retry"]]]
     assert attempts == sorted(attempts)
 
-    before = runlink.testing.requests_made(host.adapter)
-    assert list(host.adapter.poll(host.cursors)) == []
-    assert runlink.testing.requests_made(host.adapter) - before == 3
+    before = host.requests
+    assert list(host.adapter.poll(host.cursors())) == []
+    assert host.requests - before == 3
 
-    late = open_host(make_host, engine)
+    late = make_live_host()
     late.turn()
-    assert late.table == host.table
+    late.read_steps()
+    assert late.table() == host.table()
 
 
-def test_a_request_cancelled_in_the_queue(engine, make_host):
+def test_a_request_cancelled_in_the_queue(engine, make_live_host):
     """A builder has one build at a time on a worker: the second request waits, and is cancelled unbuilt."""
-    host = open_host(make_host, engine)
+    host = make_live_host()
     forced = [engine.force("force-long", run_id=f"queue-{n}", seconds="3")[1][0] for n in range(2)]
     deadline = time.monotonic() + PATIENCE_S
     while not engine.builds(forced[0]):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     host.turn()
-    assert [str(row["status"]) for row in host.table.values() if not row["finished_at"]] == ["PROCESSING", "PENDING"]
+    still = sorted(str(row["status"]) for row in host.table().values() if not row["finished_at"])
+    assert still == ["PENDING", "PROCESSING"]
     engine.cancel(forced[1])
     follow(host, engine, forced)
     compare(host, engine)
-    cancelled = next(row for row in host.table.values() if row["parameters"].get("run_id") == "queue-1")
+    cancelled = next(row for row in host.table().values() if row["parameters"].get("run_id") == "queue-1")
     assert (cancelled["native_status"], cancelled["started_at"]) == ("CANCELLED", None)
 
 
-def test_a_deleted_instance_is_gone_and_the_others_are_not(engine, make_host):
-    host = open_host(make_host, engine)
+def test_a_deleted_instance_is_gone_and_the_others_are_not(engine, make_live_host):
+    host = make_live_host()
     host.turn()
-    known = next(iter(host.table))
+    known = next(iter(host.table()))
     (page,) = host.adapter.refetch(["buildrequest:99999@1795445389", known])
     assert page.gone == ("buildrequest:99999@1795445389",)
     assert [each.external_id for each in page.observations] == [known]
@@ -186,9 +197,9 @@ def test_a_recording_makes_the_same_tables(engine, tmp_path):
 # --- pushes, and the stream under `runlink serve` ---------------------------------------------------------------------
 
 
-def test_what_the_master_pushed_is_understood(engine, pushed, make_host):
+def test_what_the_master_pushed_is_understood(engine, pushed, make_live_host):
     """Every build of the tests before: at its start, and at its end, each as Buildbot says it was."""
-    host = open_host(make_host, engine)
+    host = make_live_host()
     accounts = {f"buildrequest:{each.id}@{each.submitted_at}": each for each in engine.results()}
     seen = {}
     for at, body in list(pushed):

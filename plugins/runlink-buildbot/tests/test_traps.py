@@ -172,3 +172,23 @@ def test_results_minus_one_and_null_are_no_results(master, make_host):
     assert {row["results"] for row in master.tables["buildrequests"]} == {-1}
     assert {row["results"] for row in master.tables["builds"]} == {None}
     assert {str(row["status"]) for row in host.table().values()} == {"PROCESSING"}
+
+
+def test_a_session_cookie_with_each_answer_is_one_cookie(master, make_host):
+    """070: Buildbot 4.3 begins a session with each call that brings none."""
+    host, count = make_host(), 0
+    master.at(13)
+
+    def with_cookie(request):
+        nonlocal count
+        count += 1
+        master.faults = lambda _: None
+        answer = master.answer(request)
+        master.faults = with_cookie
+        answer.headers["set-cookie"] = f"TWISTED_SESSION={count}; Path=/"
+        return answer
+
+    master.faults = with_cookie
+    host.turn()
+    assert len(host.table()) == 7
+    assert {request.headers.get("cookie", "").count("TWISTED_SESSION") for request in master.requests[2:]} == {1}

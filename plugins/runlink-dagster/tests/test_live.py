@@ -24,8 +24,9 @@ sys.path.insert(0, str(Path(__file__).with_name("engine")))
 import agreement
 from dagster_engine import RealDagster
 
-import runlink.testing
 from runlink.bootstrap import Runlink
+from runlink.testing import Host
+from runlink_dagster import DagsterAdapter
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(580)]
 
@@ -214,36 +215,31 @@ def disagreements(engine, serving, forgotten=()):
         return agreement.differences(engine.accounts(), store, ignored=forgotten)
 
 
-def test_what_a_turn_costs(engine, make_live_host):
+def test_what_a_turn_costs(engine):
     """Counted by the host's guard: an idle poll, and a turn while one run is at work."""
-    host = make_live_host(engine.url)
-    info = host.adapter.check()
-    assert (info.product, info.warnings) == ("Dagster", ())
-    host.turn()
-
-    def spent():
-        before = runlink.testing.requests_made(host.adapter)
+    since = datetime.now(UTC) - timedelta(hours=1)
+    with Host(DagsterAdapter, engine.url, now=lambda: datetime.now(UTC), since=since) as host:
+        info = host.check()
+        assert (info.product, info.warnings) == ("Dagster", ())
         host.turn()
-        return runlink.testing.requests_made(host.adapter) - before
+        host.read_steps()
 
-    idle = [spent() for _ in range(3)]
-    run = engine.launch("long_job", config=sleeping())
-    wait("it", lambda: engine.status(run) == "STARTED")
-    host.turn()
-    busy = [spent() for _ in range(3)]
-    engine.terminate(run)
-    wait("its end", lambda: engine.status(run) in ENDED)
-    host.turn()
-    assert host.table[run]["native_status"] == "CANCELED"
+        def spent():
+            before = host.requests
+            host.turn()
+            return host.requests - before
+
+        idle = [spent() for _ in range(3)]
+        run = engine.launch("long_job", config=sleeping())
+        wait("it", lambda: engine.status(run) == "STARTED")
+        host.turn()
+        busy = [spent() for _ in range(3)]
+        engine.terminate(run)
+        wait("its end", lambda: engine.status(run) in ENDED)
+        host.turn()
+        assert host.table()[run]["native_status"] == "CANCELED"
     print(f"\nDagster {info.version}: requests per idle turn {idle}, per turn with a run at work {busy}")
     assert (idle, busy) == ([1, 1, 1], [3, 3, 3])
-
-
-@pytest.fixture
-def make_live_host(make_adapter):
-    from conftest import Host
-
-    return lambda url: Host(make_adapter(url=url, since=datetime.now(UTC) - timedelta(hours=1)))
 
 
 def test_the_schema_of_the_fake_is_dagsters(engine):

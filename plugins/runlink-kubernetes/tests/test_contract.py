@@ -82,9 +82,8 @@ class ScriptedCluster(ScriptedEngine):
         run = next((run for run in self.runs if _key(run) == (namespace, name)), None)
         if run is not None:
             return self.item(run)
-        told = failure(
-            404, "NotFound", f"{self.plural} {name!r} not found", details={"name": name, "kind": self.plural}
-        )
+        details = {"name": name, "kind": self.plural}
+        told = failure(404, "NotFound", f"{self.plural} {name!r} not found", details=details)
         return Reply(404, {"Content-Type": "application/json"}, json.dumps(told).encode())
 
     def _watch(self, query: Any) -> Reply:
@@ -218,6 +217,6 @@ class TestKubernetesJob(AdapterContract):
     engine = ScriptedJobs
     config = {"token": "t0ken-0f-the-cluster"}
     exempt = {
-        "test_an_unknown_native_status_is_named": "a Job has no word for its state: the adapter makes one of conditions, "
-        "and passes over those that it does not know (test_jobs.py)"
+        "test_an_unknown_native_status_is_named": "a Job has no word for its state: the adapter makes one of "
+        "conditions, and passes over those that it does not know (test_jobs.py)"
     }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from runlink.hosting.grades import GRADES, RULES, read_grade
+from runlink.hosting.grades import GRADES, RULES, Grade, read_grade
 from runlink.hosting.loader import PluginHost, PluginInfo
 from runlink.spi import Adapter
 
@@ -36,7 +36,7 @@ def inspect(host: PluginHost, plugin: PluginInfo, source: Path | None = None) ->
         source = source or _installed_from(plugin.distribution)
         for engine_type in plugin.engine_types:
             found += _schema(plugin.name, host.adapters[engine_type])
-        found += _grade(plugin, source)
+        found += _grade(plugin, source, [host.adapters[engine_type] for engine_type in plugin.engine_types])
         found += _readme(plugin)
     found += _dependencies(plugin)
     return found
@@ -55,7 +55,7 @@ def _schema(name: str, adapter_class: type[Adapter]) -> Iterator[Finding]:
     yield Finding(plugin=name, about=f"schema of {adapter_class.name}", ok=not silent, text=text)
 
 
-def _grade(plugin: PluginInfo, source: Path | None) -> Iterator[Finding]:
+def _grade(plugin: PluginInfo, source: Path | None, adapters: Sequence[type[Adapter]]) -> Iterator[Finding]:
     grade = read_grade(plugin.package or plugin.name)
     for problem in grade.problems:
         yield Finding(plugin=plugin.name, about="grade", ok=False, text=problem)
@@ -64,7 +64,7 @@ def _grade(plugin: PluginInfo, source: Path | None) -> Iterator[Finding]:
     asked = [name for level in GRADES[: GRADES.index(grade.grade) + 1] for name in RULES[level]]
     missing = [name for name in asked if grade.rules.get(name) == "open"]
     text = f"{grade.grade}{' (experimental)' if grade.experimental else ''}"
-    text += f", but {', '.join(missing)} is open" if missing else ""
+    text += f", but {', '.join(missing)} is open" if missing else _next_grade(grade)
     yield Finding(plugin=plugin.name, about="grade", ok=not missing, text=text)
     capable = {"steps": None, "news": {"watch", "receive"}, "deletion": {"refetch"}}
     for rule, ways in capable.items():
@@ -77,18 +77,29 @@ def _grade(plugin: PluginInfo, source: Path | None) -> Iterator[Finding]:
                 text = "cannot be seen: the tests are not installed; give --path with the sources"
                 yield Finding(plugin=plugin.name, about=rule, ok=None, text=text)
             else:
-                ok, text = verify(source)
+                ok, text = verify(source, adapters)
                 yield Finding(plugin=plugin.name, about=rule, ok=ok, text=text)
 
 
-def _uses_contract(source: Path) -> tuple[bool, str]:
-    users = [path for path in sorted((source / "tests").glob("test_*.py")) if "AdapterContract" in path.read_text()]
+def _next_grade(grade: Grade) -> str:
+    """What stands between a grade and the next one, in words; nothing for the highest."""
+    higher = GRADES[GRADES.index(grade.grade or GRADES[-1]) + 1 :][:1]
+    still = [name for level in higher for name in RULES[level] if grade.rules.get(name, "open") == "open"]
+    return f"; {higher[0]} takes {', '.join(still)}" if still else ""
+
+
+def _uses_contract(source: Path, adapters: Sequence[type[Adapter]]) -> tuple[bool, str]:
+    texts = {path: path.read_text() for path in sorted((source / "tests").glob("test_*.py"))}
+    users = {path: text for path, text in texts.items() if "AdapterContract" in text}
     if not users:
         return False, f"no test in {source / 'tests'} uses runlink.testing.AdapterContract"
-    return True, ", ".join(path.name for path in users)
+    named = [cls for cls in adapters if any(f"adapter = {cls.__name__}\n" in text for text in users.values())]
+    if left := [cls.__name__ for cls in adapters if cls not in named]:
+        return False, f"no contract has adapter = {' or '.join(left)}"
+    return True, f"{', '.join(path.name for path in users)}: {', '.join(cls.__name__ for cls in named)}"
 
 
-def _has_recordings(source: Path) -> tuple[bool, str]:
+def _has_recordings(source: Path, _adapters: Sequence[type[Adapter]]) -> tuple[bool, str]:
     count = len([path for path in (source / "tests" / "recordings").glob("**/*.json*") if path.is_file()])
     return bool(count), f"{count} recorded answers in tests/recordings"
 

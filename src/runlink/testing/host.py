@@ -157,6 +157,12 @@ class Host:
             raise Crash("before the first page")
         return poll_turn(self._source(page), Turn(deadline=self._deadline()))
 
+    def read_steps(self) -> None:
+        """Reads again what ended and was told without steps, as the daemon does for linked instances."""
+        self.hosted.guard.begin_turn(self._deadline())
+        for page in self.adapter.refetch([name for name, row in self.table().items() if not row["steps"]]):
+            self.take(page, feed="refetch")
+
     def _deadline(self) -> float:
         return time.monotonic() + self.settings.poll_deadline_s
 

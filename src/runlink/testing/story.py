@@ -1,4 +1,4 @@
-"""A recorded story, looked at rarely and with crashes: the same end. Plugin tests that replay what was recorded come here."""
+"""A recorded story, looked at rarely and with crashes: the same end. Plugin tests with recordings come here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
 from runlink.spi import Adapter
+from runlink.testing.contract.promises import promise
 from runlink.testing.host import Crash, Host
 
 
@@ -42,29 +43,28 @@ class StoryContract:
 
     moments: ClassVar[Sequence[Any]]
     examples: ClassVar[int] = 24
+    _ends: ClassVar[dict[type[StoryContract], dict[str, dict[str, Any]]]] = {}
 
     def told(self, host: Host) -> dict[str, dict[str, Any]]:
-        """What must be the same in the end: all that is known, unless a plugin leaves out what few looks cannot show."""
+        """What must be the same in the end: all that is known. A plugin leaves out what few looks cannot show."""
         tries = host.attempts()
         return {name: row | {"attempts": _tries(tries[name])} for name, row in host.table().items()}
 
     def settle(self, host: Host) -> None:
         """Another turn; then the steps of what had ended before it was first seen, as for linked instances."""
         host.turn()
-        for page in host.adapter.refetch([name for name, row in host.table().items() if not row["steps"]]):
-            host.take(page, feed="refetch")
+        host.read_steps()
 
     def end(self, make_host: Callable[..., Host], at: Callable[[Any], None]) -> dict[str, dict[str, Any]]:
         """What is told in the end to who looked at each moment. Read once for each class."""
-        if "_end" not in vars(type(self)):
+        if type(self) not in self._ends:
             host = make_host()
             for moment in self.moments:
                 at(moment)
                 host.turn()
             self.settle(host)
-            type(self)._end = self.told(host)  # type: ignore[attr-defined]
-        found: dict[str, dict[str, Any]] = vars(type(self))["_end"]
-        return found
+            self._ends[type(self)] = self.told(host)
+        return self._ends[type(self)]
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Numbers the choices: the first is nothing but the end, the second all moments."""
@@ -73,7 +73,7 @@ class StoryContract:
 
     def _chosen(self, choice: int) -> Iterator[Any]:
         *before, last = self.moments
-        drawn = random.Random(choice)
+        drawn = random.Random(choice)  # noqa: S311 - no secret, and the same each time
         most = {0: 0, 1: len(before)}.get(choice, drawn.randint(1, min(len(before), 25)))
         yield from (before[place] for place in sorted(drawn.sample(range(len(before)), most)))
         yield last
@@ -93,11 +93,12 @@ class StoryContract:
         self, choice: int, make_host: Callable[..., Host], at: Callable[[Any], None]
     ) -> None:
         """Processes that die before the first page, after it or after the second cost nothing that is known."""
-        whole, host, drawn = self.end(make_host, at), make_host(), random.Random(choice)
+        whole, host = self.end(make_host, at), make_host()
+        dies = random.Random(choice)  # noqa: S311 - no secret, and the same each time
         for moment in self._chosen(choice):
             at(moment)
             try:
-                host.turn(crash_after=drawn.choice([None, None, 0, 1, 2]))
+                host.turn(crash_after=dies.choice([None, None, 0, 1, 2]))
             except Crash:
                 host.restart()
         self.settle(host)
@@ -110,12 +111,12 @@ def _tries(rows: dict[int, dict[str, Any]]) -> dict[int, tuple[Any, ...]]:
 
 
 def _same(told: dict[str, dict[str, Any]], whole: dict[str, dict[str, Any]]) -> None:
-    """Raises AssertionError with the fields that differ: a whole table is too long to read."""
-    assert told.keys() == whole.keys()
+    """Raises PromiseBroken with the fields that differ: a whole table is too long to read."""
+    promise(told.keys() == whole.keys(), f"known are {sorted(told)}, and {sorted(whole)} to who looked at each moment")
     differ = [
         f"{name} {field}: {told[name][field]!r}, and {row[field]!r} to who looked at each moment"
         for name, row in whole.items()
         for field in row
         if told[name][field] != row[field]
     ]
-    assert not differ, "\n".join(differ)
+    promise(not differ, "\n".join(differ))
