@@ -58,7 +58,7 @@ def test_what_is_no_expression_is_refused_with_its_place(expression, reason):
 
 @pytest.mark.parametrize("expression", ["[" * 3000, "(" * 2000 + "a" + ")" * 2000])
 def test_an_expression_that_is_nested_too_deeply_is_refused(expression):
-    with pytest.raises(ValueError, match="is not JMESPath|is too deeply nested"):
+    with pytest.raises(ValueError, match=r"is not JMESPath|is too deeply nested"):
         compile_expression(expression)
 
 
