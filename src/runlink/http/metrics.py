@@ -101,7 +101,8 @@ class Metrics:
         faults = CounterMetricFamily("runlink_plugin_errors", "Feeds in a fault of their plugin.", labels=["type"])
         faulty: dict[str, int] = {}
         for row, labels in rows:
-            up.add_metric(labels, row.state == "ok")
+            if row.state != "new":  # nothing was tried yet, or nothing has come
+                up.add_metric(labels, row.state == "ok")
             _add(took, labels, row.last_duration_s)
             _add(stale, labels, _age(row, now.timestamp()))
             failing.add_metric(labels, row.failures)
