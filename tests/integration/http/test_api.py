@@ -206,3 +206,33 @@ def test_a_body_that_would_be_empty_may_be_left_out(served, record):
     assert served.post(f"/api/v1/runs/{run_id}/cancel").json()["status"] == "CANCELLED"
     answer = served.post("/api/v1/runs")
     assert problem(answer, "unsupported-media-type")["detail"] == "the body must be application/json"
+
+
+def test_items_of_a_batch_are_paged_by_their_numbers_and_narrowed_by_status(served, record):
+    def post(path, **body):
+        answer = served.post(f"{API}{path}", json=body or None)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    owner = str(record.automation.id)
+    run_id = post("/runs", automation_id=owner, correlation_id="with items")["id"]
+    batch_id = post("/batches", automation_id=owner, name="orders", payload={})["id"]
+    post(f"/batches/{batch_id}/items", payloads=[{}, {}, {}, {}, {}])
+    items = served.get(f"{API}/batches/{batch_id}/items").json()["items"]
+    batch = post("/batch-executions", run_id=run_id, batch_id=batch_id)["id"]
+    for item in reversed(items):
+        made = post("/item-executions", batch_execution_id=batch, item_id=item["id"])["id"]
+        if item["sequence_number"] % 2:
+            post(f"/item-executions/{made}/start")
+    place, found, cursor = f"{API}/batch-executions/{batch}/items", [], None
+    while True:
+        page = served.get(place, params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        found += [(row["sequence_number"], row["status"]) for row in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert found == [(n, "PROCESSING" if n % 2 else "PENDING") for n in range(5)]
+    moving = served.get(place, params={"status": "PROCESSING"}).json()["items"]
+    assert [row["sequence_number"] for row in moving] == [1, 3]
+    nobody = served.get(f"{API}/batch-executions/{run_id}/items")
+    assert "there is no batch execution" in problem(nobody, "not-found")["detail"]
