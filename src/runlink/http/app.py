@@ -19,12 +19,13 @@ from runlink.http.api import OPERATIONS
 from runlink.http.endpoints import Endpoints, Threads
 from runlink.http.guard import Guard
 from runlink.http.health import Health
+from runlink.http.hub import Hub
 from runlink.http.login import Login
 from runlink.http.metrics import Metrics
 from runlink.http.operations import Operation
 from runlink.http.problems import Problem
 from runlink.http.service import Service
-from runlink.http.stream import STREAM, Hub, Stream
+from runlink.http.stream import STREAM, Stream
 
 EVERY_OPERATION: Sequence[Operation] = (*OPERATIONS, STREAM)
 Routes = Callable[[Endpoints, Threads], Sequence[BaseRoute]]

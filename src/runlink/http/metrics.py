@@ -16,9 +16,9 @@ from starlette.responses import Response
 
 from runlink.http import push_metrics
 from runlink.http.endpoints import Endpoints, Threads
+from runlink.http.hub import Hub
 from runlink.http.problems import problem_of
 from runlink.http.service import Service
-from runlink.http.stream import Hub
 from runlink.store import SqlUnitOfWork
 from runlink.store.feed_health import FeedHealthRow
 

@@ -15,8 +15,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from runlink.application.settings import ServerSettings
+from runlink.http.hub import Hub
 from runlink.http.problems import Problem
-from runlink.http.stream import Hub
 
 log = logging.getLogger(__name__)
 

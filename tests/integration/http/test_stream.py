@@ -15,7 +15,7 @@ from tests.integration.http.conftest import problem
 from runlink.application.rules.rules import Rules
 from runlink.application.runs import create_run, link
 from runlink.domain import Run, RunStarted, new_id
-from runlink.http import stream
+from runlink.http import hub, stream
 from runlink.store.feed_health import FeedHealthRow
 from runlink.store.outbox import NewEvents
 from runlink.store.unit_of_work import TOLD_AT_ONCE
@@ -138,8 +138,8 @@ def test_a_client_that_comes_back_has_missed_nothing(listen, tell):
 
 def test_resuming_at_every_place_gives_every_event_once(listen, tell, monkeypatch):
     """Also further back than what the hub keeps, and across its pages."""
-    monkeypatch.setattr(stream, "KEPT", 5)
-    monkeypatch.setattr(stream, "PAGE", 3)
+    monkeypatch.setattr(hub, "KEPT", 5)
+    monkeypatch.setattr(hub, "PAGE", 3)
     listener = listen()
     tell(*(str(number) for number in range(20)))
     listener.wait(20)
@@ -192,7 +192,7 @@ def test_filters_choose_by_run_automation_and_type(listen, store, record, served
 
 
 def test_what_a_client_does_not_want_still_moves_its_place(listen, tell, monkeypatch):
-    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(hub, "HEARTBEAT_S", 0.05)
     listener = listen(type="instance.*")
     tell(*"ab")
     until(lambda: listener.last_id == "2")
@@ -200,7 +200,7 @@ def test_what_a_client_does_not_want_still_moves_its_place(listen, tell, monkeyp
 
 
 def test_a_quiet_stream_has_a_heartbeat(listen, monkeypatch):
-    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(hub, "HEARTBEAT_S", 0.05)
     listener = listen()
     until(lambda: listener.last_id == "0")
     assert not listener.ended.is_set()
@@ -227,7 +227,7 @@ def flood(store, t0, count):
 
 def test_a_client_that_falls_too_far_behind_is_told_so_last(served, listen, store, t0, monkeypatch):
     monkeypatch.setattr(stream, "MAX_BEHIND", 100)
-    monkeypatch.setattr(stream, "PAGE", 10)
+    monkeypatch.setattr(hub, "PAGE", 10)
     host, port = served.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as slow:
         slow.sendall(f"GET {STREAM} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
