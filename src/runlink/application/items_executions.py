@@ -245,6 +245,8 @@ class Executions:
             created_at=self._now,
         )
         walk(execution, story, self._now)
+        if story.tries[0].started_at is None:
+            correct(execution, story, self._now)
         writes.new.append(execution)
         writes.history += execution.pull_history()
         writes.events += news_of(execution.pull_events(), before)

@@ -123,6 +123,7 @@ def story_of(tracks: Sequence[Track]) -> Story:
     over = [place for place, one in enumerate(tries[:-1]) if one.status in (_S.COMPLETED, _S.CANCELLED)]
     if over:
         tries = tries[over[-1] + 1 :]
+    tries = [one for one in tries[:-1] if one.status is not _S.PENDING] + tries[-1:]  # what never began is no attempt
     last, policy = tries[-1], tracks[-1].max_attempts
     count = len(tries)
     if last.status is _S.PENDING or (last.status is _S.CANCELLED and last.started_at is None):
