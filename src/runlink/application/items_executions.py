@@ -209,8 +209,7 @@ class Executions:
             return
         story = story_of(tracks)
         if execution is not None and is_at(execution, story, run):
-            if execution.status is story.status:
-                correct(execution, story, self._now)
+            correct(execution, story, self._now)
         elif execution is not None and can_reach(execution, story):
             walk(execution, story, self._now)
             correct(execution, story, self._now)

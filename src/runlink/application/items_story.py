@@ -202,11 +202,17 @@ def _next_start(story: Story, number: int) -> datetime | None:
 
 
 def correct(execution: ItemExecution, story: Story, now: datetime) -> None:
-    """Details of an execution that is where the story ends: its times, its message, its result."""
+    """Details of an execution that is where the story ends: its times, its message, its result.
+
+    What the end of the Run settled keeps the time and the message of that.
+    """
     started_at = next((one.started_at for one in story.tries[: story.count] if one.started_at), None)
     ended = story.status.is_ended
     if story.max_attempts is not None:
         execution.expect_attempts(story.max_attempts, at=now)
+    if execution.status is not story.status:
+        execution.restate(started_at=started_at or execution.started_at, at=now)
+        return
     execution.restate(
         result_payload=story.result_payload,
         error_message=story.error_message,
