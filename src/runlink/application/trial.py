@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
-from runlink.application.ports import Correlation, Kin, LinkLedger, RunTimes, StepRow, WaitingKey
+from runlink.application.ports import AttemptRow, Correlation, Kin, LinkLedger, RunTimes, StepRow, WaitingKey
 from runlink.domain import Engine, Run, RunOrchestration
 
 
@@ -42,6 +42,10 @@ class TrialLedger:
     def steps_of(self, instance_ids: Sequence[UUID], external_ids: Sequence[str] | None = None) -> list[StepRow]:
         """As stored."""
         return self._stored.steps_of(instance_ids, external_ids)
+
+    def attempts_of(self, instance_ids: Sequence[UUID]) -> list[AttemptRow]:
+        """As stored."""
+        return self._stored.attempts_of(instance_ids)
 
     def engines(self, ids: Sequence[UUID]) -> dict[UUID, Engine]:
         """As the configuration has them; those that left it as they are stored."""
