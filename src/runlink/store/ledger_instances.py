@@ -185,6 +185,10 @@ class InstanceLedger:
             found.setdefault(row["instance_id"], {})[known.external_id, known.attempt] = known
         return found
 
+    def insert_steps(self, rows: Sequence[StepRow]) -> None:
+        """Steps of new instances."""
+        self._bulk.insert(tables.instance_steps, StepRow._fields, rows)
+
     def upsert_steps(self, rows: Sequence[StepRow]) -> None:
         """Steps that are new or changed."""
         key = ("instance_id", "external_id", "attempt")
