@@ -118,6 +118,7 @@ def test_mapped_tasks_are_the_same_steps_as_a_polls(recorded_rows):
     polled = observe(Facts(run=recorded_rows("101")[0], url="", tasks=recorded_rows("073"))).steps
     assert {(step.external_id, step.parent) for step in steps} <= {(step.external_id, step.parent) for step in polled}
     assert {step.external_id for step in steps} == {f"square[{index}]" for index in range(4)}
+    assert all(step.name == step.external_id for step in steps)
 
 
 def test_after_a_clear_the_same_run_begins_again():

@@ -213,3 +213,38 @@ def test_the_run_follows_the_whole_chain_and_can_be_taken_apart_and_put_together
     told = place.ok("explain", KEY, "-o", "json").json
     assert (told["status"], told["waiting"]) == ("COMPLETED", None)
     assert {row["engine"]: row["status"] for row in told["instances"]} == dict.fromkeys(ALL, "COMPLETED")
+
+
+MAPPED = """
+[[links]]
+name = "mapped"
+engine = "airflow"
+workflow = "mapped_pipeline"
+automation = "squares"
+run_key = "parameters.run_id"
+create_run = true
+
+[[items]]
+engine = "airflow"
+workflow = "mapped_pipeline"
+steps = "square*"
+each = "steps"
+create = true
+"""
+
+
+def test_mapped_tasks_of_airflow_are_items_by_the_rule_of_the_how_to(place, chain):
+    configure(place, chain, MAPPED)
+    chain.start()
+    place.ok("sync", "--engine", "airflow")  # a baseline: no Run is made
+    place.ok("runs", "create", "--automation", "squares", "--key", "rl-0004")
+    place.ok("sync", "--engine", "airflow")  # steps are asked for now that it counts for a Run
+    rows = place.rows("executions", "list")
+    told = sorted((row["batch"], row["sequence_number"], row["status"]) for row in rows)
+    assert told == [
+        ("square (rl-0004)", 0, "COMPLETED"),
+        ("square (rl-0004)", 1, "COMPLETED"),
+        ("square (rl-0004)", 2, "FAILED"),
+        ("square (rl-0004)", 3, "COMPLETED"),
+    ]
+    assert place.ok("items", "drift").out == ""

@@ -669,3 +669,9 @@ def test_unreadable_items_are_quarantined_each_once_and_counted(world, build):
     assert set(rows) == {'{"a":1}', "?\ufffd", "<strange>"}
     assert {row["count"] for row in rows.values()} == {2}
     assert rows["<strange>"]["external_id"] == "7"
+
+
+def test_a_step_that_is_told_twice_at_once_is_one_step_as_told_last(world, build, step):
+    told = [step(f"s{n % 4}", status) for status in ("PROCESSING", "COMPLETED") for n in range(4)]
+    world.see(build("1", start=0, steps=tuple(told)))
+    assert world.steps("1") == [(f"s{n}", 1, "COMPLETED") for n in range(4)]

@@ -6,6 +6,8 @@ import pytest
 
 from runlink.application.rules.keys import RuleFailed
 from runlink.application.settings import KeyHook, KeyTemplate, NewRun, ParentRule
+from runlink.domain import ExecutionStatus as S
+from runlink.spi import Attempt
 from runlink.store import tables
 
 KEY = {"automation": "nightly", "run_key": "parameters.RUN_ID"}
@@ -395,3 +397,17 @@ def test_what_a_hand_decided_follows_an_instance_to_its_later_id(world, build):
     world.see(build("1", run="r"))
     world.see(build("1", run="r", supersedes="queue:1", message="began"))
     assert world.links("1") == ["s"]
+
+
+def test_a_key_may_stand_in_an_earlier_attempt(world, build):
+    run_key = "attempts[?status == 'FAILED'].message | [0]"
+    world.configure({"automation": "nightly", "run_key": run_key, "create_run": True})
+    world.see(build("1", "FAILED", start=0, end=1, message="order-7"))
+    assert world.links("1") == ["order-7"]
+    world.see(build("2", start=0))
+    told = Attempt(number=1, status=S.FAILED, native_status="failed", message="order-8")
+    world.see(build("2", start=2, attempt=2, attempts=(told,)))
+    assert world.links("2") == ["order-8"]
+    world.configure({"automation": "nightly", "run_key": "attempts[-1].number", "create_run": True})
+    assert world.relink(dry_run=True).linked == world.relink().linked == {"rule0": 2}
+    assert [world.links(name) for name in ("1", "2")] == [["1"], ["2"]]

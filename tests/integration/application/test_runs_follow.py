@@ -258,3 +258,16 @@ def test_a_link_by_hand_while_the_instance_ends_sees_the_end(world, build, by_ke
             for job in (pool.submit(end), pool.submit(link)):
                 job.result()
         assert world.fetch(run).status is S.COMPLETED
+
+
+def test_the_summary_names_the_step_that_failed_first_and_was_not_tried_again(world, build, step, by_key):
+    by_key(create_run=True)
+    steps = (
+        step("flaky", "FAILED", 1, start=0, end=1),
+        step("flaky", "COMPLETED", 2, start=1, end=2),
+        step("whole", "FAILED", start=1, end=4),
+        step("part", "FAILED", start=2, end=4, parent="whole"),
+        step("behind", "FAILED", start=5, end=5),
+    )
+    world.see(build("1", "FAILED", start=0, end=6, run="r", steps=steps, message="exit 1"))
+    assert world.runs()["r"].error_summary == "ci app 1 failed in step 'part': exit 1"

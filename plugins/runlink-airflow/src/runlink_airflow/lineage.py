@@ -95,7 +95,7 @@ def _of_task(kind: str, event: Mapping[str, Any], facets: Mapping[str, Any]) -> 
     index = instance.get("map_index")
     step = Step(
         external_id=step_id(task["task_id"], index),
-        name=task["task_id"],
+        name=step_id(task["task_id"], index),
         status=status,
         native_status=native,
         attempt=max(1, instance["try_number"]),

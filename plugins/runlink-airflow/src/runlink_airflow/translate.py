@@ -254,7 +254,7 @@ def _step(task: Row, number: int, *, past: bool) -> Step:
     ended = status.is_ended or status is ExecutionStatus.RETRYING
     return Step(
         external_id=step_id(task["task_id"], task["map_index"]),
-        name=task.get("task_display_name") or task["task_id"],
+        name=step_id(task.get("task_display_name") or task["task_id"], task["map_index"]),
         status=status,
         native_status=state or "none",
         attempt=number,

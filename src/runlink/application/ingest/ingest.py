@@ -90,6 +90,7 @@ class _Plan:
     digests: list[tuple[UUID, bytes]] = field(default_factory=list)
     new_attempts: list[AttemptRow] = field(default_factory=list)
     attempts: list[AttemptRow] = field(default_factory=list)
+    new_steps: list[StepRow] = field(default_factory=list)  # of new instances, each once
     steps: list[StepRow] = field(default_factory=list)
     observations: list[ObservationRow] = field(default_factory=list)
     events: list[DomainEvent] = field(default_factory=list)
@@ -173,8 +174,9 @@ class _Ingest:
         plan.new_attempts.extend(attempt_rows(tracked, o))
         text = told.text
         if isinstance(o.steps, tuple):
-            steps = [step_row(instance.id, step) for step in o.steps]
-            plan.steps.extend(steps)
+            rows = (step_row(instance.id, step) for step in o.steps)
+            steps = list({(row.external_id, row.attempt): row for row in rows}.values())
+            plan.new_steps.extend(steps)
             if self._rules.reads_steps:
                 plan.told[instance.id] = steps
             text = b'%s,"steps":%s}' % (text[:-1], _json.encode(steps_told(steps)))
@@ -324,6 +326,7 @@ class _Ingest:
         ledger.update_instances(plan.changed, actor)
         ledger.insert_attempts(plan.new_attempts)
         ledger.upsert_attempts(plan.attempts)
+        ledger.insert_steps(plan.new_steps)
         ledger.upsert_steps(plan.steps)
         ledger.insert_observations(plan.observations)
         linking = Linking(
@@ -355,7 +358,7 @@ class _Ingest:
             new=(t.instance.id for t in plan.new),
             changed=(t.instance.id for t in (*plan.changed, *plan.noted)),
             whole=(*plan.retold, *replaced),
-            steps=plan.steps,
+            steps=[*plan.new_steps, *plan.steps],
             events=events,
         )
 

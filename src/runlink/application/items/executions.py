@@ -210,8 +210,7 @@ class Executions:
             return
         story = story_of(tracks)
         if execution is not None and is_at(execution, story, run):
-            if execution.status is story.status:
-                correct(execution, story, self._now)
+            correct(execution, story, self._now)
         elif execution is not None and can_reach(execution, story):
             walk(execution, story, self._now)
             correct(execution, story, self._now)
@@ -246,6 +245,8 @@ class Executions:
             created_at=self._now,
         )
         walk(execution, story, self._now)
+        if story.tries[0].started_at is None:
+            correct(execution, story, self._now)
         writes.new.append(execution)
         writes.history += execution.pull_history()
         writes.events += news_of(execution.pull_events(), before)

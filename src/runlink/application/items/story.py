@@ -123,6 +123,7 @@ def story_of(tracks: Sequence[Track]) -> Story:
     over = [place for place, one in enumerate(tries[:-1]) if one.status in (_S.COMPLETED, _S.CANCELLED)]
     if over:
         tries = tries[over[-1] + 1 :]
+    tries = [one for one in tries[:-1] if one.status is not _S.PENDING] + tries[-1:]  # what never began is no attempt
     last, policy = tries[-1], tracks[-1].max_attempts
     count = len(tries)
     if last.status is _S.PENDING or (last.status is _S.CANCELLED and last.started_at is None):
@@ -201,11 +202,17 @@ def _next_start(story: Story, number: int) -> datetime | None:
 
 
 def correct(execution: ItemExecution, story: Story, now: datetime) -> None:
-    """Details of an execution that is where the story ends: its times, its message, its result."""
+    """Details of an execution that is where the story ends: its times, its message, its result.
+
+    What the end of the Run settled keeps the time and the message of that.
+    """
     started_at = next((one.started_at for one in story.tries[: story.count] if one.started_at), None)
     ended = story.status.is_ended
     if story.max_attempts is not None:
         execution.expect_attempts(story.max_attempts, at=now)
+    if execution.status is not story.status:
+        execution.restate(started_at=started_at or execution.started_at, at=now)
+        return
     execution.restate(
         result_payload=story.result_payload,
         error_message=story.error_message,

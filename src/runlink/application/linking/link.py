@@ -12,7 +12,7 @@ from uuid import UUID
 
 from runlink.application.linking.claims import Claim, Failure, claims_of, nearest
 from runlink.application.ports import LinkLedger
-from runlink.application.rows import RunTimes, StepRow, WaitingKey
+from runlink.application.rows import AttemptRow, RunTimes, StepRow, WaitingKey
 from runlink.application.rules.rules import Asked, ReadyRule, Rules
 from runlink.domain import DomainEvent, Engine, OrchestrationInstance, Run, RunOrchestration
 
@@ -121,8 +121,17 @@ class Linking:
         self._to_children(newly)
 
     def _asked(self, instances: Sequence[OrchestrationInstance]) -> Iterator[Asked]:
+        attempts = self._attempts(instances)
         for one in instances:
-            yield Asked(one, self._engine(one.engine_id), self._steps.get(one.id))
+            yield Asked(one, self._engine(one.engine_id), self._steps.get(one.id), attempts.get(one.id))
+
+    def _attempts(self, instances: Sequence[OrchestrationInstance]) -> dict[UUID, list[AttemptRow]]:
+        """Their stored attempts, where a rule may look at them."""
+        wanted = [one.id for one in instances if self._rules.reading_attempts(self._engine(one.engine_id), one)]
+        found: dict[UUID, list[AttemptRow]] = {}
+        for row in self._ledger.attempts_of(wanted) if wanted else ():
+            found.setdefault(row.instance_id, []).append(row)
+        return found
 
     # --- by key ------------------------------------------------------------------------------------------------
 

@@ -205,15 +205,16 @@ class Relinking(Linking):
         return link
 
     def _asked(self, instances: Sequence[OrchestrationInstance]) -> Iterator[Asked]:
-        """With their stored steps, where a rule may look at them."""
+        """With their stored steps and attempts, where a rule may look at them."""
         for begin in range(0, len(instances), _WITH_STEPS):
             some = instances[begin : begin + _WITH_STEPS]
             wanted = [one.id for one in some if self._rules.reading_steps(self._engine(one.engine_id), one)]
             steps: dict[UUID, list[StepRow]] = {}
             for row in self._ledger.steps_of(wanted):
                 steps.setdefault(row.instance_id, []).append(row)
+            attempts = self._attempts(some)
             for one in some:
-                yield Asked(one, self._engine(one.engine_id), steps.get(one.id))
+                yield Asked(one, self._engine(one.engine_id), steps.get(one.id), attempts.get(one.id))
 
     def _is_doubtful(self, pair: _Pair, instance: OrchestrationInstance) -> bool:
         link = self._stored[pair]

@@ -10,7 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from runlink.application.ports import LinkLedger
-from runlink.application.rows import Correlation, Kin, RunTimes, StepRow, WaitingKey
+from runlink.application.rows import AttemptRow, Correlation, Kin, RunTimes, StepRow, WaitingKey
 from runlink.domain import Engine, Run, RunOrchestration
 
 
@@ -43,6 +43,10 @@ class TrialLedger:
     def steps_of(self, instance_ids: Sequence[UUID], external_ids: Sequence[str] | None = None) -> list[StepRow]:
         """As stored."""
         return self._stored.steps_of(instance_ids, external_ids)
+
+    def attempts_of(self, instance_ids: Sequence[UUID]) -> list[AttemptRow]:
+        """As stored."""
+        return self._stored.attempts_of(instance_ids)
 
     def engines(self, ids: Sequence[UUID]) -> dict[UUID, Engine]:
         """As the configuration has them; those that left it as they are stored."""

@@ -16,9 +16,9 @@ import msgspec
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 
-from runlink.application.rows import StepRow
+from runlink.application.rows import AttemptRow, StepRow
 from runlink.domain import MAX_KEY_LENGTH, Engine, OrchestrationInstance
-from runlink.spi import Observation, Revision, Step
+from runlink.spi import Attempt, Observation, Revision, Step
 
 KeyOf = Callable[[Mapping[str, Any]], Any]
 
@@ -34,11 +34,16 @@ class RuleFailed(Exception):
     """A rule cannot be applied to one instance; the message says why."""
 
 
-def view(instance: OrchestrationInstance, engine: Engine, steps: Sequence[StepRow] | None = None) -> dict[str, Any]:
+def view(
+    instance: OrchestrationInstance,
+    engine: Engine,
+    steps: Sequence[StepRow] | None = None,
+    attempts: Sequence[AttemptRow] | None = None,
+) -> dict[str, Any]:
     """An instance as rules see it: the observation's fields by name, with `engine` and `type`; times as ISO 8601 text.
 
     `created_at`, `started_at` and `finished_at` are the engine's; `steps` are in the order in which they began, none
-    where none are told.
+    where none are told; `attempts` are all that are known, by number.
     """
     return {
         "engine": engine.name,
@@ -59,6 +64,19 @@ def view(instance: OrchestrationInstance, engine: Engine, steps: Sequence[StepRo
         "started_at": instance.started_at and instance.started_at.isoformat(),
         "finished_at": instance.finished_at and instance.finished_at.isoformat(),
         "steps": [step_view(row) for row in sorted(steps or (), key=_place_of)],
+        "attempts": [_attempt_view(row) for row in attempts or ()],
+    }
+
+
+def _attempt_view(row: AttemptRow) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "status": row.status.value,
+        "native_status": row.native_status,
+        "started_at": row.started_at and row.started_at.isoformat(),
+        "finished_at": row.finished_at and row.finished_at.isoformat(),
+        "message": row.message,
+        "url": row.url,
     }
 
 
@@ -86,8 +104,12 @@ def _place_of(row: StepRow) -> tuple[bool, float, str, int]:
     return row.started_at is None, began_s, row.external_id, row.attempt
 
 
-def observation(instance: OrchestrationInstance, steps: Sequence[StepRow] | None = None) -> Observation:
-    """An instance as an adapter would tell it now, for the hook `runlink_link`; without attempts."""
+def observation(
+    instance: OrchestrationInstance,
+    steps: Sequence[StepRow] | None = None,
+    attempts: Sequence[AttemptRow] | None = None,
+) -> Observation:
+    """An instance as an adapter would tell it now, for the hook `runlink_link`."""
     epoch, _, number = (instance.revision or "").rpartition(":")
     return Observation(
         external_id=instance.external_id,
@@ -106,7 +128,13 @@ def observation(instance: OrchestrationInstance, steps: Sequence[StepRow] | None
         message=instance.message,
         metadata=instance.instance_metadata,
         steps=None if steps is None else tuple(_step(row) for row in sorted(steps, key=_place_of)),
+        attempts=None if attempts is None else tuple(_attempt(row) for row in attempts),
     )
+
+
+def _attempt(row: AttemptRow) -> Attempt:
+    told = {name: getattr(row, name) for name in Attempt.__struct_fields__}
+    return Attempt(**told | {"native_status": row.native_status or ""})
 
 
 def _step(row: StepRow) -> Step:

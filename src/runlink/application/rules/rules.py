@@ -12,7 +12,7 @@ from uuid import UUID
 from jmespath.exceptions import JMESPathError
 
 from runlink.application.policy import Policy
-from runlink.application.rows import StepRow
+from runlink.application.rows import AttemptRow, StepRow
 from runlink.application.rules.keys import (
     KeyOf,
     RuleFailed,
@@ -44,21 +44,29 @@ _PLAIN = {
 
 
 class Asked:
-    """An instance as it is asked by rules, its view made when the first of them needs it. `steps` are those at hand."""
+    """An instance as it is asked by rules, its view made when the first of them needs it. `steps` and `attempts` are
+    those at hand."""
 
-    __slots__ = ("_view", "engine", "instance", "steps")
+    __slots__ = ("_view", "attempts", "engine", "instance", "steps")
 
-    def __init__(self, instance: OrchestrationInstance, engine: Engine, steps: Sequence[StepRow] | None = None) -> None:
+    def __init__(
+        self,
+        instance: OrchestrationInstance,
+        engine: Engine,
+        steps: Sequence[StepRow] | None = None,
+        attempts: Sequence[AttemptRow] | None = None,
+    ) -> None:
         self.instance = instance
         self.engine = engine
         self.steps = steps
+        self.attempts = attempts
         self._view: dict[str, Any] | None = None
 
     @property
     def view(self) -> dict[str, Any]:
         """What JMESPath searches."""
         if self._view is None:
-            self._view = view(self.instance, self.engine, self.steps)
+            self._view = view(self.instance, self.engine, self.steps, self.attempts)
         return self._view
 
 
@@ -76,7 +84,7 @@ class ReadyRule:
         if rule.parent is not None:
             self._mine, self._theirs = compile_key(rule.parent.match), compile_key(rule.parent.other)
             self.topic = _topic(rule, rule.parent)
-        self.reads_steps = _reads_steps(rule)
+        self.reads_steps, self.reads_attempts = _reads(rule, "steps"), _reads(rule, "attempts")
         new = rule.create_run if isinstance(rule.create_run, NewRun) else NewRun()
         self._correlation_id = None if new.correlation_id == "{key}" else compile_template(new.correlation_id)
         self._created_by = None if new.created_by is None else compile_template(new.created_by)
@@ -139,14 +147,14 @@ def _way(way: str | KeyTemplate | KeyHook, linkers: Mapping[str, Linker]) -> Key
     return walk
 
 
-def _reads_steps(rule: LinkRule) -> bool:
-    """Whether it may look at steps; a hook looks at what it likes."""
+def _reads(rule: LinkRule, name: str) -> bool:
+    """Whether it may look at steps, or attempts; a hook looks at what it likes."""
     new = rule.create_run if isinstance(rule.create_run, NewRun) else NewRun()
     texts = [new.correlation_id, new.created_by or ""]
     texts += [way.template if isinstance(way, KeyTemplate) else str(way) for way in rule.keys]
     if rule.parent is not None:
         texts += [rule.parent.match, rule.parent.other]
-    return any("steps" in text for text in texts) or any(isinstance(way, KeyHook) for way in rule.keys)
+    return any(name in text for text in texts) or any(isinstance(way, KeyHook) for way in rule.keys)
 
 
 def _hook_way(plugin: str, linkers: Mapping[str, Linker]) -> KeysOf:
@@ -155,7 +163,9 @@ def _hook_way(plugin: str, linkers: Mapping[str, Linker]) -> KeysOf:
     def ask(asked: Asked) -> list[str]:
         if linker is None:
             raise RuleFailed(f"run_key: the plugin {plugin!r} is not loaded, or has no hook runlink_link")
-        keys = (as_key(key) for key in linker(observation(asked.instance, asked.steps), asked.engine.name))
+        keys = (
+            as_key(key) for key in linker(observation(asked.instance, asked.steps, asked.attempts), asked.engine.name)
+        )
         return list(dict.fromkeys(key for key in keys if key is not None))
 
     return ask
@@ -202,6 +212,7 @@ class Rules:
         self.windowed = any(rule.within_s is not None for rule in self.rules)
         self.inherits = any(rule.inherit is not None for rule in self.rules)
         self.reads_steps = any(ready.reads_steps for ready in self._ready)
+        self.reads_attempts = any(ready.reads_attempts for ready in self._ready)
 
     def with_linkers(self, linkers: Mapping[str, Linker]) -> Rules:
         """The same, and these plugins to ask."""
@@ -226,8 +237,14 @@ class Rules:
 
     def reading_steps(self, engine: Engine, instance: OrchestrationInstance) -> bool:
         """Whether a rule that is asked about this instance may look at its steps."""
-        asked = (*self.applying(engine, instance), *self.offering(engine, instance))
-        return self.reads_steps and any(ready.reads_steps for ready in asked)
+        return self.reads_steps and any(ready.reads_steps for ready in self._asked(engine, instance))
+
+    def reading_attempts(self, engine: Engine, instance: OrchestrationInstance) -> bool:
+        """Whether a rule that is asked about this instance may look at its attempts."""
+        return self.reads_attempts and any(ready.reads_attempts for ready in self._asked(engine, instance))
+
+    def _asked(self, engine: Engine, instance: OrchestrationInstance) -> Sequence[ReadyRule]:
+        return *self.applying(engine, instance), *self.offering(engine, instance)
 
     def _selected(self, engine: Engine, workflow: str) -> _Selection:
         key = (engine.name, engine.type, workflow)

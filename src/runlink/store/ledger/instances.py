@@ -151,6 +151,15 @@ class InstanceLedger:
         """Attempts that may be known."""
         self._bulk.upsert(tables.instance_attempts, ("instance_id", "number"), AttemptRow._fields, rows)
 
+    def attempts_of(self, instance_ids: Sequence[UUID]) -> list[AttemptRow]:
+        """Attempts of instances, by instance and number."""
+        table = tables.instance_attempts.c
+        query = sa.select(*(table[name] for name in AttemptRow._fields)).where(
+            chosen(self._connection, table.instance_id, instance_ids)
+        )
+        rows = self._connection.execute(query.order_by(table.instance_id, table.number))
+        return [AttemptRow(row[0], row[1], ExecutionStatus(row[2]), *row[3:]) for row in rows]
+
     def step_digests(self, instance_ids: Sequence[UUID]) -> dict[tuple[UUID, str, int], bytes]:
         """Digest of each stored step, by (instance, external id, attempt)."""
         if not instance_ids:
@@ -175,6 +184,10 @@ class InstanceLedger:
             known = Step(**{**fields, "status": ExecutionStatus(row["status"])})
             found.setdefault(row["instance_id"], {})[known.external_id, known.attempt] = known
         return found
+
+    def insert_steps(self, rows: Sequence[StepRow]) -> None:
+        """Steps of new instances."""
+        self._bulk.insert(tables.instance_steps, StepRow._fields, rows)
 
     def upsert_steps(self, rows: Sequence[StepRow]) -> None:
         """Steps that are new or changed."""

@@ -28,16 +28,24 @@ _STATUS = {status.value: status for status in ExecutionStatus}
 
 
 def _failed_step() -> sa.ColumnElement[str | None]:
+    """The one that failed first, and was not tried again: what failed for its sake, and what it is a part of, ended
+    later; of those that ended at once it is the one that began last."""
     step, instance = tables.instance_steps, tables.orchestration_instances
-    latest = (
+    again = step.alias("again")
+    tried_again = sa.exists().where(
+        again.c.instance_id == step.c.instance_id,
+        again.c.external_id == step.c.external_id,
+        again.c.attempt > step.c.attempt,
+    )
+    first = (
         sa.select(step.c.name)
-        .where(step.c.instance_id == instance.c.id, step.c.status == "FAILED")
-        .order_by(step.c.attempt.desc(), step.c.started_at.desc(), step.c.external_id.desc())
+        .where(step.c.instance_id == instance.c.id, step.c.status == "FAILED", ~tried_again)
+        .order_by(sa.nulls_last(step.c.finished_at), sa.nulls_last(step.c.started_at.desc()), step.c.external_id)
         .limit(1)
         .correlate(instance)
         .scalar_subquery()
     )
-    return sa.case((instance.c.status == "FAILED", latest))
+    return sa.case((instance.c.status == "FAILED", first))
 
 
 _FAILED_STEP = _failed_step()
