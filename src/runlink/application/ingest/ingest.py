@@ -258,7 +258,9 @@ class _Ingest:
         """Of what something newer has overtaken, that which is news all the same: facts that nobody told since, and
         steps that were told apart from their instance."""
         instance, changes = tracked.instance, {}
-        before, attempt = facts_of(instance), o.attempt + tracked.attempt_offset
+        before = facts_of(instance)
+        # an attempt that the engine does not count cannot be told from the one before: its start is not believed
+        attempt = o.attempt if tracked.attempt_offset == 0 else 0
         if instance.fill_in(at=self._now, attempt=attempt, **facts_told(o, self._read)):
             changes = {name: value for name, value in facts_of(instance).items() if before[name] != value}
             plan.attempts.extend(attempt_rows(tracked, o)[-1:])
