@@ -336,7 +336,7 @@ class _OwnClient(RocketAdapter):
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         self._client = httpx.Client(
-            base_url=context.url, headers={"Authorization": f"Bearer {context.config['token']}"}, timeout=10
+            base_url=context.url, headers={"Authorization": f"Bearer {context.config['token']}"}, timeout=6
         )
 
     def _get(self, *args: Any, **options: Any) -> Any:
