@@ -374,7 +374,7 @@ def test_an_engine_that_cannot_be_read_is_a_doubt_while_something_is_open_there(
 @pytest.mark.parametrize(
     ("policy", "by_hand", "says"),
     [
-        ({"on_reopen": "keep", "expected": ("app",)}, False, 'it stays COMPLETED (on_reopen = "keep"), though its'),
+        ({"on_reopen": "keep", "expected": ("app",)}, False, 'it stays COMPLETED (on_reopen = "keep"), though by its'),
         (
             {"expected": ("app",)},
             True,
