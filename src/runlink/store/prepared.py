@@ -48,7 +48,8 @@ class Row(msgspec.Struct, gc=False, eq=True):
 def row_type(names: tuple[str, ...], added: tuple[str, ...] = ()) -> type[Row]:
     """The rows of a statement. `added`: what will be set on them besides its columns."""
     later: list[Any] = [(name, Any, msgspec.UNSET) for name in added]
-    return msgspec.defstruct("Row", [*names, *later], bases=(Row,), gc=False)
+    made: Any = msgspec.defstruct("Row", [*names, *later], bases=(Row,), gc=False)
+    return cast("type[Row]", made)
 
 
 class Prepared:

@@ -108,6 +108,7 @@ sa.Index(
     sqlite_where=runs.c.quiet_until.is_not(None),
     postgresql_where=runs.c.quiet_until.is_not(None),
 )
+sa.Index("ix_runs_created_at", runs.c.created_at, runs.c.id)
 
 batch_executions = _entity(
     "batch_executions",
@@ -236,6 +237,11 @@ instance_texts = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.UniqueConstraint("instance_id"),
 )
+
+# --- what counts for nothing (the inbox): kept by triggers; a row that is there may have got a link in this moment -----
+
+unlinked_runs = sa.Table("unlinked_runs", metadata, sa.Column("run_id", sa.Uuid, primary_key=True))
+unlinked_instances = sa.Table("unlinked_instances", metadata, sa.Column("instance_id", sa.Uuid, primary_key=True))
 
 # --- what is known of an instance beside its present state -------------------------------------------------------
 
@@ -502,6 +508,13 @@ sa.Index(
     subscription_events.c.position,
     sqlite_where=IS_WAITING,
     postgresql_where=IS_WAITING,
+)
+WAS_SENT = sa.text("sent_at IS NOT NULL")
+sa.Index(
+    "ix_subscription_events_sent",
+    subscription_events.c.sent_at,
+    sqlite_where=WAS_SENT,
+    postgresql_where=WAS_SENT,
 )
 
 # --- the server ----------------------------------------------------------------------------------------------------
