@@ -3,9 +3,9 @@
 Product: `uow.listings.page`, as the API calls it: rows with their ids, times and documents decoded. Baseline: the query
 somebody would write by hand for the same columns of the same rows, with the same indexes (a search asks the trigrams'),
 on a connection of the driver that is open already, decoded no further than the driver does, in no transaction that
-would have to be ended. What is told is CPU time, of the thread and on PostgreSQL of the server's process beside it, both
-in nanoseconds as Linux counts them, and on PostgreSQL `clock_ms` as well, which on a busy machine tells mostly how often
-each side waits for its turn. `scan` tells whether the plan of the product looks at a whole table for what it filters by.
+would have to be ended. What is told is CPU time, of the thread and on PostgreSQL of the server's process beside it,
+in nanoseconds as Linux counts them; on PostgreSQL `clock_ms` as well, which on a busy machine tells mostly how often
+each side waits for its turn. `scan` tells whether the plan of the product looks at a whole table for its filter.
 """
 
 from __future__ import annotations

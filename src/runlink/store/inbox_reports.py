@@ -26,11 +26,16 @@ _LISTS = {
 }
 
 
-def unlinked(query: sa.Select[Any], table: sa.Table) -> tuple[sa.Select[Any], sa.ColumnElement[UUID]]:
+def unlinked(
+    connection: sa.Connection, query: sa.Select[Any], table: sa.Table
+) -> tuple[sa.Select[Any], sa.ColumnElement[UUID]]:
     """Runs or instances that are in the list of those without a link, and the column that orders them: by it the
     database walks the list, and not the table."""
     key = _LISTS[table.name]
-    return query.join(key.table, key == table.c.id), key
+    theirs: sa.ColumnElement[Any] = key
+    if connection.dialect.name == "sqlite":  # which would look each row of the table up in the list
+        theirs = sa.literal_column(f"+{key.table.name}.{key.name}")
+    return query.join(key.table, theirs == table.c.id), key
 
 
 class InboxReports:
@@ -83,7 +88,7 @@ class InboxReports:
             .where(_INSTANCE.c.is_active, ~has_link)
             .limit(limit)
         )
-        query, place = unlinked(query, _INSTANCE)
+        query, place = unlinked(self._connection, query, _INSTANCE)
         query = query.order_by(place.desc())
         if begin is not None and end is not None:
             query = query.where(_BEGAN.between(begin, end))

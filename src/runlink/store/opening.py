@@ -196,7 +196,7 @@ def _postgresql(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
 
 
 def _only_read(dbapi_connection: Any, _record: Any) -> None:
-    """Once for each connection: the driver, told so for each transaction, takes as long as for the page that is read."""
+    """Once for each connection: told so for each transaction, the driver takes as long as for the page that is read."""
     dbapi_connection.autocommit = True  # transactions are begun by us, where there are several statements
     dbapi_connection.execute("SET TIME ZONE 'UTC'")
     dbapi_connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")

@@ -57,7 +57,7 @@ class Reports(WorkReports, ItemReports, StatusReports, InboxReports, TrailReport
         )
         place: sa.ColumnElement[UUID] = _INSTANCE.c.id
         if linked is False:
-            query, place = unlinked(query, _INSTANCE)
+            query, place = unlinked(self._connection, query, _INSTANCE)
         query = query.order_by(place.desc())
         has_link = sa.exists().where(_LINK.c.orchestration_instance_id == _INSTANCE.c.id, _LINK.c.is_active)
         conditions: list[tuple[Any, Any]] = [
@@ -123,7 +123,7 @@ class Reports(WorkReports, ItemReports, StatusReports, InboxReports, TrailReport
         )
         place: sa.ColumnElement[UUID] = _RUN.c.id
         if linked is False:
-            query, place = unlinked(query, _RUN)
+            query, place = unlinked(self._connection, query, _RUN)
         query = query.order_by(place.desc())
         if automation is not None:
             query = query.where(automations.c.name == automation)

@@ -74,7 +74,9 @@ def test_it_comes_back_with_the_end_of_the_last_link_alone(store, stored, made, 
     set_active(store, links[:1], is_active=True)
     assert lists() == [set(), {y.id}]
     with store.unit_of_work() as uow:
-        uow.connection.execute(sa.delete(tables.run_orchestrations).where(tables.run_orchestrations.c.id == links[0].id))
+        uow.connection.execute(
+            sa.delete(tables.run_orchestrations).where(tables.run_orchestrations.c.id == links[0].id)
+        )
     assert lists() == [{run.id}, {x.id, y.id}]
 
 

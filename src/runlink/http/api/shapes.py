@@ -102,7 +102,7 @@ def listing(
     name: str | None = None,
     shown: Callable[[SqlUnitOfWork, Call, Sequence[Row]], None] | None = None,
 ) -> Operation:
-    """`GET` of a page of a kind of `store.listings`, newest first. `shown` may add to the rows, as of a moment later."""
+    """`GET` of a page of a kind of `store.listings`, newest first. `shown` may add to the rows, of a moment later."""
     ids = {p.name for p in filters if p.schema is schemas.ID}
 
     def read(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:

@@ -72,7 +72,8 @@ def _on_postgresql(table: str, list_: str, key: str, link_key: str) -> list[str]
         f"CREATE TRIGGER {list_}_added AFTER INSERT ON {table} REFERENCING NEW TABLE AS added "
         f"FOR EACH STATEMENT EXECUTE FUNCTION {list_}_add()",
         function.format(
-            f"{list_}_link", f"DELETE FROM {list_} USING added WHERE {list_}.{key} = added.{link_key} AND added.is_active;"
+            f"{list_}_link",
+            f"DELETE FROM {list_} USING added WHERE {list_}.{key} = added.{link_key} AND added.is_active;",
         ),
         f"CREATE TRIGGER {list_}_linked AFTER INSERT ON {_LINKS} REFERENCING NEW TABLE AS added "
         f"FOR EACH STATEMENT EXECUTE FUNCTION {list_}_link()",
