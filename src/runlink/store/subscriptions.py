@@ -154,7 +154,7 @@ class Subscriptions:
         return found
 
     def prune(self, sent_before: datetime, dead_before: datetime, limit: int = 5000) -> int:
-        """Removes, longest ago first, what was sent before a time, and what happened before another and was given up."""
+        """Removes, oldest first, what was sent before a time, and what was given up and happened before another."""
         count = 0
         for is_over, at, before in (
             (sa.and_(tables.WAS_SENT, _TABLE.c.state == "sent"), _TABLE.c.sent_at, sent_before),

@@ -238,7 +238,7 @@ instance_texts = sa.Table(
     sa.UniqueConstraint("instance_id"),
 )
 
-# --- what counts for nothing (the inbox): kept by triggers; a row that is there may have got a link in this moment -----
+# --- what counts for nothing (the inbox): kept by triggers; what stands there may have got a link just now ---------
 
 unlinked_runs = sa.Table("unlinked_runs", metadata, sa.Column("run_id", sa.Uuid, primary_key=True))
 unlinked_instances = sa.Table("unlinked_instances", metadata, sa.Column("instance_id", sa.Uuid, primary_key=True))

@@ -1,4 +1,4 @@
-"""The lists of what counts for nothing: whatever is done to links, they hold what has none, and the inbox walks them."""
+"""The lists of what counts for nothing: whatever is done to links, they hold what has none; the inbox walks them."""
 
 from __future__ import annotations
 

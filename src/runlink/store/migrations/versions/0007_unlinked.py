@@ -49,10 +49,14 @@ def _on_sqlite(table: str, list_: str, key: str, link_key: str) -> list[str]:
     return [
         f"CREATE TRIGGER {list_}_added AFTER INSERT ON {table} BEGIN INSERT INTO {list_} ({key}) VALUES (new.id); END",
         f"CREATE TRIGGER {list_}_linked AFTER INSERT ON {_LINKS} WHEN new.is_active BEGIN {leaves}; END",
-        f"CREATE TRIGGER {list_}_relinked AFTER UPDATE OF is_active, {link_key} ON {_LINKS} "
-        f"WHEN new.is_active AND (NOT old.is_active OR {moved}) BEGIN {leaves}; END",
-        f"CREATE TRIGGER {list_}_unlinked AFTER UPDATE OF is_active, {link_key} ON {_LINKS} "
-        f"WHEN old.is_active AND (NOT new.is_active OR {moved}) BEGIN {joins}; END",
+        (
+            f"CREATE TRIGGER {list_}_relinked AFTER UPDATE OF is_active, {link_key} ON {_LINKS} "
+            f"WHEN new.is_active AND (NOT old.is_active OR {moved}) BEGIN {leaves}; END"
+        ),
+        (
+            f"CREATE TRIGGER {list_}_unlinked AFTER UPDATE OF is_active, {link_key} ON {_LINKS} "
+            f"WHEN old.is_active AND (NOT new.is_active OR {moved}) BEGIN {joins}; END"
+        ),
         f"CREATE TRIGGER {list_}_removed AFTER DELETE ON {_LINKS} WHEN old.is_active BEGIN {joins}; END",
     ]
 
@@ -69,19 +73,27 @@ def _on_postgresql(table: str, list_: str, key: str, link_key: str) -> list[str]
     update, moved = f"AFTER UPDATE OF is_active, {link_key}", f"new.{link_key} <> old.{link_key}"
     return [
         function.format(f"{list_}_add", f"INSERT INTO {list_} ({key}) SELECT id FROM added;"),
-        f"CREATE TRIGGER {list_}_added AFTER INSERT ON {table} REFERENCING NEW TABLE AS added "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {list_}_add()",
+        (
+            f"CREATE TRIGGER {list_}_added AFTER INSERT ON {table} REFERENCING NEW TABLE AS added "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {list_}_add()"
+        ),
         function.format(
             f"{list_}_link",
             f"DELETE FROM {list_} USING added WHERE {list_}.{key} = added.{link_key} AND added.is_active;",
         ),
-        f"CREATE TRIGGER {list_}_linked AFTER INSERT ON {_LINKS} REFERENCING NEW TABLE AS added "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION {list_}_link()",
+        (
+            f"CREATE TRIGGER {list_}_linked AFTER INSERT ON {_LINKS} REFERENCING NEW TABLE AS added "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {list_}_link()"
+        ),
         function.format(f"{list_}_relink", f"DELETE FROM {list_} WHERE {list_}.{key} = new.{link_key};"),
-        f"CREATE TRIGGER {list_}_relinked {update} {by_row} "
-        f"WHEN (new.is_active AND (NOT old.is_active OR {moved})) EXECUTE FUNCTION {list_}_relink()",
+        (
+            f"CREATE TRIGGER {list_}_relinked {update} {by_row} "
+            f"WHEN (new.is_active AND (NOT old.is_active OR {moved})) EXECUTE FUNCTION {list_}_relink()"
+        ),
         function.format(f"{list_}_unlink", joins),
-        f"CREATE TRIGGER {list_}_unlinked {update} {by_row} "
-        f"WHEN (old.is_active AND (NOT new.is_active OR {moved})) EXECUTE FUNCTION {list_}_unlink()",
+        (
+            f"CREATE TRIGGER {list_}_unlinked {update} {by_row} "
+            f"WHEN (old.is_active AND (NOT new.is_active OR {moved})) EXECUTE FUNCTION {list_}_unlink()"
+        ),
         f"CREATE TRIGGER {list_}_removed AFTER DELETE {by_row} WHEN (old.is_active) EXECUTE FUNCTION {list_}_unlink()",
     ]
