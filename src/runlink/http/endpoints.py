@@ -113,7 +113,7 @@ def _perform(operation: Operation, call: Call) -> Response:
     """The operation in its transaction, and its answer."""
     store = call.service.store
     if not operation.writes:
-        with store.reading() as uow:
+        with store.glance() if operation.glances else store.reading() as uow:
             return _response(operation, operation.handler(uow, call))
 
     def work(uow: SqlUnitOfWork) -> Answer:

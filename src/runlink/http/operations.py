@@ -118,6 +118,7 @@ class Operation:
     name       the operationId, and the action in the audit
     body       the schema of the request's body; None when it has none
     problems   the types of problems beside those that any operation has
+    glances    whether each statement of a GET may see its own moment (`SqlStore.glance`)
     again      what an answer of 200 means to a request that makes something; empty where there is none
     """
 
@@ -135,6 +136,7 @@ class Operation:
     body: Mapping[str, Any] | None = None
     problems: Sequence[str] = ()
     versioned: bool = False
+    glances: bool = False
     again: str = ""
     writes: bool = field(init=False, default=False)
 

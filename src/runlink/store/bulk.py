@@ -29,7 +29,7 @@ Column = Iterable[Any]
 Converter = Callable[[Column], Column]
 _json = msgspec.json.Encoder(order="deterministic")
 _MAX_ROWS = 128
-"""In one statement: SQLite takes 32,766 parameters, PostgreSQL 65,535."""
+"""In one statement: SQLite takes 32,766 parameters."""
 
 
 def _documents(values: Column) -> Column:
@@ -72,6 +72,12 @@ def _converters(dialect: str, columns: tuple[sa.Column[Any], ...]) -> tuple[tupl
         elif column.name in ("status", "new_status", "previous_status"):
             found.append((place, _words))
     return tuple(found)
+
+
+@lru_cache
+def _array(dialect: sa.Dialect, column: sa.Column[Any]) -> str:
+    """PostgreSQL's type of an array of a column's values; text without its length, which a cast would cut it to."""
+    return "text[]" if isinstance(column.type, sa.String) else f"{column.type.compile(dialect)}[]"
 
 
 class Bulk:
@@ -142,18 +148,23 @@ class Bulk:
         """Rows inserted where `key` is not taken; returns how many were.
 
         Many rows a statement: each statement gives the interpreter's lock away and waits to get it back, which costs
-        more than the row where other threads are busy. As many as fit into a power of two, so that there are few
-        different texts, which both drivers keep prepared.
+        more than the row where other threads are busy. PostgreSQL takes them as columns, in one statement whatever
+        their number; SQLite as many as fit into a power of two, so that there are few texts to keep prepared.
         """
         columns = tuple(table.c[name] for name in names)
         prepared = self._prepared(columns, rows) if rows else []
+        start = f"INSERT INTO {table.name} ({_list(names)})"
+        end = f"ON CONFLICT ({_list(key)}) DO NOTHING"
+        if self.dialect == "postgresql" and prepared:
+            arrays = ", ".join(f"%s::{_array(self.connection.dialect, column)}" for column in columns)
+            told = tuple(map(list, zip(*prepared, strict=True)))
+            return self._run(f"{start} SELECT * FROM unnest({arrays}) {end}", told)
         marks = f"({', '.join([self._mark] * len(names))})"
-        start = f"INSERT INTO {table.name} ({_list(names)}) VALUES "
         count = done = 0
         while done < len(prepared):
             size = min(1 << (len(prepared) - done).bit_length() - 1, _MAX_ROWS)
             values = tuple(itertools.chain.from_iterable(prepared[done : done + size]))
-            count += self._run(f"{start}{', '.join([marks] * size)} ON CONFLICT ({_list(key)}) DO NOTHING", values)
+            count += self._run(f"{start} VALUES {', '.join([marks] * size)} {end}", values)
             done += size
         return count
 

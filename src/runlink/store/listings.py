@@ -6,7 +6,7 @@ searched for is looked up in `search`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from runlink.store import search, tables
-from runlink.store.prepared import Prepared
+from runlink.store.prepared import Prepared, Row
 from runlink.store.search import INSTANCE_TEXTS, RUN_TEXTS, Texts
 
 _AUTOMATION = tables.automations
@@ -73,12 +73,19 @@ def _of_run(query: Query, run_id: sa.BindParameter[Any]) -> Query:
 
 
 class Listing:
-    """One kind of row. `filters` are by the names that the API gives them; with `texts` there is `search` beside."""
+    """One kind of row. `filters` are by the names that the API gives them; with `texts` there is `search` beside.
+    `added` is what is not of the row itself and may be set on it later."""
 
     def __init__(
-        self, table: sa.Table, query: Query, filters: Mapping[str, Filter], texts: Texts | None = None
+        self,
+        table: sa.Table,
+        query: Query,
+        filters: Mapping[str, Filter],
+        texts: Texts | None = None,
+        added: Sequence[str] = (),
     ) -> None:
         self.table = table
+        self.added = added
         self.query = query.where(table.c.is_active)
         self.filters = filters
         self.texts = texts
@@ -114,6 +121,7 @@ LISTINGS: Mapping[str, Listing] = {
             "correlation_id": _is(_RUN.c.correlation_id),
         },
         RUN_TEXTS,
+        added=("trail",),
     ),
     "batch_executions": Listing(
         _BATCH_EXECUTION,
@@ -145,7 +153,12 @@ LISTINGS: Mapping[str, Listing] = {
             "status": _is(_ITEM_EXECUTION.c.status),
         },
     ),
-    "engines": Listing(_ENGINE, sa.select(*_columns(_ENGINE)), {"name": _is(_ENGINE.c.name)}),
+    "engines": Listing(
+        _ENGINE,
+        sa.select(*_columns(_ENGINE)),
+        {"name": _is(_ENGINE.c.name)},
+        added=("feeds", "open", "budget"),
+    ),
     "instances": Listing(
         _INSTANCE,
         sa.select(*_columns(_INSTANCE), _ENGINE.c.name.label("engine")).join(
@@ -170,24 +183,37 @@ LISTINGS: Mapping[str, Listing] = {
 }
 
 
-def _values(filters: Mapping[str, Any], before: UUID | None, limit: int) -> dict[str, Any]:
+def _values(filters: Mapping[str, Any], before: UUID | None) -> dict[str, Any]:
     given = {f"is_{name}": value for name, value in filters.items() if value is not None}
     searched = search.values(filters["search"]) if filters.get("search") is not None else {}
-    return given | searched | {"before": before, "limit": limit}
+    return given | searched | {"before": before}
 
 
 @lru_cache(maxsize=1000)
-def _prepared(dialect: sa.Dialect, kind: str, names: frozenset[str], paged: bool, indexed: bool) -> Prepared:
+def _prepared(
+    dialect: sa.Dialect, kind: str, names: frozenset[str], paged: bool, indexed: bool, limit: int
+) -> Prepared:
     listing = LISTINGS[kind]
-    query = listing.query.limit(sa.bindparam("limit", type_=sa.Integer))
+    # as a number, not a parameter: PostgreSQL keeps no plan for a limit that it does not know
+    query = listing.query.limit(sa.literal_column(str(int(limit)), sa.Integer))
     before = sa.bindparam("before", type_=sa.Uuid)
     for name in sorted(names - {"search"}):
         query = listing.filters[name](query, sa.bindparam(f"is_{name}"))
     if listing.texts is not None and "search" in names:
         query = listing.texts.narrowed(query, dialect.name, indexed=indexed)
-        return Prepared(listing.texts.paged(query, dialect.name, before if paged else None, indexed=indexed), dialect)
-    query = query.order_by(listing.table.c.id.desc())
-    return Prepared(query.where(listing.table.c.id < before) if paged else query, dialect)
+        query = listing.texts.paged(query, dialect.name, before if paged else None, indexed=indexed)
+    else:
+        query = query.order_by(listing.table.c.id.desc())
+        query = query.where(listing.table.c.id < before) if paged else query
+    return Prepared(query, dialect, listing.added)
+
+
+@lru_cache(maxsize=100)
+def _prepared_one(dialect: sa.Dialect, kind: str) -> Prepared:
+    listing = LISTINGS[kind]
+    return Prepared(
+        listing.query.where(listing.table.c.id == sa.bindparam("id", type_=sa.Uuid)), dialect, listing.added
+    )
 
 
 class Listings:
@@ -196,22 +222,19 @@ class Listings:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
 
-    def page(
-        self, kind: str, filters: Mapping[str, Any], *, before: UUID | None = None, limit: int = 50
-    ) -> list[dict[str, Any]]:
+    def page(self, kind: str, filters: Mapping[str, Any], *, before: UUID | None = None, limit: int = 50) -> list[Row]:
         """Active rows, newest first; a filter whose value is None does not count."""
-        return self.prepared(kind, filters, before).rows(self._connection, _values(filters, before, limit))
+        return self._prepared(kind, filters, before, limit).rows(self._connection, _values(filters, before))
 
     def plan(self, kind: str, filters: Mapping[str, Any], *, before: UUID | None = None, limit: int = 50) -> list[str]:
         """How the database would find a page, a step each."""
-        statement = self.prepared(kind, filters, before)
-        return statement.plan(self._connection, _values(filters, before, limit))
+        statement = self._prepared(kind, filters, before, limit)
+        return statement.plan(self._connection, _values(filters, before))
 
-    def prepared(self, kind: str, filters: Mapping[str, Any], before: UUID | None) -> Prepared:
-        """The statement of a page."""
+    def _prepared(self, kind: str, filters: Mapping[str, Any], before: UUID | None, limit: int) -> Prepared:
         names = frozenset(name for name, value in filters.items() if value is not None)
         indexed = search.is_indexed(filters.get("search") or "")
-        return _prepared(self._connection.dialect, kind, names, before is not None, indexed)
+        return _prepared(self._connection.dialect, kind, names, before is not None, indexed, limit)
 
     def items(self, batch_id: UUID, *, after: int | None = None, limit: int = 50) -> list[dict[str, Any]]:
         """Items of a batch, by their number."""
@@ -233,11 +256,10 @@ class Listings:
         query = query.order_by(_ITEM.c.sequence_number).limit(limit)
         return [dict(row) for row in self._connection.execute(query).mappings()]
 
-    def one(self, kind: str, entity_id: UUID) -> dict[str, Any] | None:
+    def one(self, kind: str, entity_id: UUID) -> Row | None:
         """An active row; None when there is none."""
-        listing = LISTINGS[kind]
-        row = self._connection.execute(listing.query.where(listing.table.c.id == entity_id)).mappings().first()
-        return None if row is None else dict(row)
+        rows = _prepared_one(self._connection.dialect, kind).rows(self._connection, {"id": entity_id})
+        return rows[0] if rows else None
 
     def events(
         self,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import sqlalchemy as sa
@@ -16,7 +16,10 @@ import sqlalchemy as sa
 from runlink.store.daemon_lock import daemon_lock
 from runlink.store.errors import NoStore, StoreUnavailable
 from runlink.store.event_log import Committed
+from runlink.store.liveness import ask_before_use
+from runlink.store.prepared import GLANCE, is_glance
 from runlink.store.schema import MADE_BY, check, upgrade
+from runlink.store.selection import READS_ONLY
 from runlink.store.unit_of_work import SqlUnitOfWork
 from runlink.store.writer import GroupWriter, Turnstile
 
@@ -33,7 +36,8 @@ class SqlStore:
     def __init__(self, url: sa.URL, writing: sa.Engine, reading: sa.Engine) -> None:
         self.url = url
         self.writing = writing
-        self._reading = reading
+        self._reading = reading.execution_options(**READS_ONLY)
+        self._glancing = self._reading.execution_options(**GLANCE)
         self._turnstile = Turnstile() if url.get_backend_name() == "sqlite" else None
         self._writer = GroupWriter(writing, self._turnstile) if self._turnstile else None
         self._listeners: tuple[tuple[Listener, Callable[[], bool]], ...] = ()
@@ -112,6 +116,13 @@ class SqlStore:
         with self._reading.connect() as connection:
             yield SqlUnitOfWork(connection, "reader")
 
+    @contextmanager
+    def glance(self) -> Iterator[SqlUnitOfWork]:
+        """As `reading`, for a single statement, or where each may see its own moment: it is spared the transaction,
+        which on PostgreSQL costs as much as a page."""
+        with self._glancing.connect() as connection:
+            yield SqlUnitOfWork(connection, "reader")
+
     def daemon_lock(self, holder: str) -> AbstractContextManager[int]:
         """The right to run feeds on this store, freed by the death of the process; gives the fencing token.
 
@@ -178,11 +189,20 @@ _JSON: dict[str, Any] = {
 
 
 def _postgresql(url: sa.URL) -> tuple[sa.Engine, sa.Engine]:
-    writing = sa.create_engine(
-        url.set(drivername="postgresql+psycopg"), pool_size=8, max_overflow=24, pool_pre_ping=True, **_JSON
-    )
-    # every statement of a reading transaction sees the same moment
-    return writing, writing.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    url = url.set(drivername="postgresql+psycopg")
+    writing, reading = (sa.create_engine(url, pool_size=8, max_overflow=16, **_JSON) for _ in range(2))
+    for engine in (writing, reading):
+        ask_before_use(engine)
+    sa.event.listen(reading, "connect", _only_read)
+    sa.event.listen(reading, "begin", lambda connection: is_glance(connection) or connection.exec_driver_sql("BEGIN"))
+    return writing, reading
+
+
+def _only_read(dbapi_connection: Any, _record: Any) -> None:
+    """Once for each connection: told so for each transaction, the driver takes as long as for the page that is read."""
+    dbapi_connection.autocommit = True  # transactions are begun by us, where there are several statements
+    dbapi_connection.execute("SET TIME ZONE 'UTC'")
+    dbapi_connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 
 def _sqlite(url: sa.URL, *, make: bool) -> tuple[sa.Engine, sa.Engine]:
@@ -208,10 +228,15 @@ def _sqlite(url: sa.URL, *, make: bool) -> tuple[sa.Engine, sa.Engine]:
     for engine in (writing, reading):
         sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    # past SQLAlchemy, whose part of a page is what costs; a reader's BEGIN waits for nothing and cannot fail
-    sa.event.listen(reading, "begin", lambda connection: connection.connection.dbapi_connection.execute("BEGIN"))
+    sa.event.listen(reading, "begin", _begin_reading_sqlite)
     sa.event.listen(reading, "connect", lambda connection, _record: connection.execute("PRAGMA query_only=ON"))
     return writing, reading
+
+
+def _begin_reading_sqlite(connection: sa.Connection) -> None:
+    # past SQLAlchemy, whose part of a page is what costs; a reader's BEGIN waits for nothing and cannot fail
+    if not is_glance(connection):
+        cast("Any", connection.connection.dbapi_connection).execute("BEGIN")
 
 
 def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:

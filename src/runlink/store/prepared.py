@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
-from uuid import UUID, SafeUUID
+from functools import lru_cache
+from typing import Any, Final, cast
+from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
@@ -18,21 +19,53 @@ from runlink.store.types import Json, UtcDateTime
 
 Convert = Callable[[Iterable[Any]], Iterable[Any]]
 
+GLANCE: Final[Mapping[str, Any]] = {"runlink_glance": True}
+"""The execution option of connections on which nothing is begun: each statement is by itself."""
+
+
+def is_glance(connection: sa.Connection) -> bool:
+    """Whether a connection has no transactions."""
+    return "runlink_glance" in connection.get_execution_options()
+
+
+class Row(msgspec.Struct, gc=False, eq=True):
+    """One row: a field for each column, read by name as with a dictionary, encoded as the same JSON, made in a fifth
+    of its time. What is added to rows later is declared with the statement; until then it is not there.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+
+    def keys(self) -> list[str]:
+        """The names of what is there, so that `dict(row)` is possible."""
+        return [name for name in self.__struct_fields__ if getattr(self, name) is not msgspec.UNSET]
+
+
+@lru_cache
+def row_type(names: tuple[str, ...], added: tuple[str, ...] = ()) -> type[Row]:
+    """The rows of a statement. `added`: what will be set on them besides its columns."""
+    later: list[Any] = [(name, Any, msgspec.UNSET) for name in added]
+    made: Any = msgspec.defstruct("Row", [*names, *later], bases=(Row,), gc=False)
+    return cast("type[Row]", made)
+
 
 class Prepared:
     """One statement on one kind of database. Its named parameters are given at each execution.
 
-    Values go in as text, numbers, truths and UUIDs; they come out as the columns' types say.
+    Values go in as text, numbers, truths and UUIDs; they come out as the columns' types say. `added`: see `row_type`.
     """
 
-    def __init__(self, query: sa.Select[Any], dialect: sa.Dialect) -> None:
+    def __init__(self, query: sa.Select[Any], dialect: sa.Dialect, added: Sequence[str] = ()) -> None:
         compiled = query.compile(dialect=dialect)
         self._text = str(compiled)
         self._order = compiled.positiontup  # None where parameters go by name
         self._own: Mapping[str, Any] = compiled.params
         self._hex = dialect.name == "sqlite"
         self._driver_error: type[Exception] = cast("Any", dialect).dbapi.Error
-        self._names = tuple(column.name for column in query.selected_columns)
+        self._row = row_type(tuple(str(column.name) for column in query.selected_columns), tuple(added))
         types = [column.type for column in query.selected_columns]
         self._converts = tuple(
             (place, convert)
@@ -40,7 +73,7 @@ class Prepared:
             if (convert := _convert(dialect.name, kind)) is not None
         )
 
-    def rows(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def rows(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[Row]:
         """What it finds."""
         found = self._found(connection, self._parameters(values))
         if not found:
@@ -49,12 +82,11 @@ class Prepared:
         for place, convert in self._converts:
             if columns[place].count(None) < len(found):
                 columns[place] = convert(columns[place])
-        names = self._names
-        return [dict(zip(names, row)) for row in zip(*columns)]  # noqa: B905 - as many as were found
+        return list(map(self._row, *columns))
 
     def _found(self, connection: sa.Connection, parameters: Any) -> Sequence[tuple[Any, ...]]:
         """As the driver gives it; an error has the name it would have from SQLAlchemy."""
-        if not connection.in_transaction():
+        if not (connection.in_transaction() or is_glance(connection)):
             connection.begin()
         cursor = connection.connection.cursor()
         try:
@@ -92,31 +124,18 @@ def _convert(dialect: str, kind: sa.types.TypeEngine[Any]) -> Convert | None:
     return _numbers_to_truths if isinstance(kind, sa.Boolean) else None
 
 
-_set_number = vars(UUID)["int"].__set__
-_SAFETY = SafeUUID.unknown
-_set_safety = vars(UUID)["is_safe"].__set__
-
-
 def _hexes_to_ids(values: Iterable[Any]) -> list[UUID | None]:
-    """As `UUID(hex)`, which looks at the text more closely: 0.3 µs for each instead of 0.8."""
-    known: dict[str | None, UUID | None] = {None: None}
-    ids: list[UUID | None] = []
-    for text in values:
-        if text not in known:
-            known[text] = made = object.__new__(UUID)
-            _set_number(made, int(text, 16))
-            _set_safety(made, _SAFETY)
-        ids.append(known[text])
-    return ids
+    """As `UUID(hex)`, in a fifth of its time."""
+    return msgspec.convert(values, list[UUID | None])
 
 
 def _texts_to_times(values: Iterable[Any]) -> list[datetime | None]:
-    read = datetime.fromisoformat
-    return [None if v is None else read(v) for v in values]
+    return msgspec.convert(values, list[datetime | None])
 
 
 def _times_to_utc(values: Iterable[Any]) -> list[datetime | None]:
-    return [None if v is None else v.astimezone(UTC) for v in values]
+    # of a connection in UTC they are as they should be, and to turn them costs more than the rest of the row
+    return [v if v is None or v.tzinfo is UTC else v.astimezone(UTC) for v in values]
 
 
 def _texts_to_documents(values: Iterable[Any]) -> list[Any]:

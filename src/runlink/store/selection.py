@@ -3,12 +3,16 @@ that are locked where something may be written."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
+
+_READS_ONLY: Final = "runlink_reads_only"
+READS_ONLY: Final[Mapping[str, Any]] = {_READS_ONLY: True}
+"""The execution option of connections that only read."""
 
 
 def chosen(connection: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
@@ -44,5 +48,4 @@ def _among(dialect: sa.Dialect, column: sa.ColumnElement[Any], given: sa.BindPar
 
 def locked(connection: sa.Connection, query: sa.Select[Any]) -> sa.Select[Any]:
     """With its rows locked until the end of the transaction (FOR NO KEY UPDATE); in one that only reads, as it is."""
-    reads_only = connection.get_execution_options().get("postgresql_readonly", False)
-    return query if reads_only else query.with_for_update(key_share=True)
+    return query if connection.get_execution_options().get(_READS_ONLY) else query.with_for_update(key_share=True)

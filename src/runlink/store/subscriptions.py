@@ -156,11 +156,14 @@ class Subscriptions:
         return found
 
     def prune(self, sent_before: datetime, dead_before: datetime, limit: int = 5000) -> int:
-        """Removes what was sent before a time, and what happened before another and was given up."""
-        old = sa.or_(
-            sa.and_(_TABLE.c.state == "sent", _TABLE.c.sent_at < sent_before),
-            sa.and_(_TABLE.c.state == "dead", _TABLE.c.occurred_at < dead_before),
-        )
-        key = sa.tuple_(_TABLE.c.subscription, _TABLE.c.position)
-        chosen_keys = sa.select(_TABLE.c.subscription, _TABLE.c.position).where(old).limit(limit)
-        return self._connection.execute(sa.delete(_TABLE).where(key.in_(chosen_keys))).rowcount
+        """Removes, oldest first, what was sent before a time, and what was given up and happened before another."""
+        count = 0
+        for is_over, at, before in (
+            (sa.and_(tables.WAS_SENT, _TABLE.c.state == "sent"), _TABLE.c.sent_at, sent_before),
+            (_TABLE.c.state == "dead", _TABLE.c.occurred_at, dead_before),
+        ):
+            old = sa.select(_TABLE.c.subscription, _TABLE.c.position).where(is_over, at < before)
+            key = sa.tuple_(_TABLE.c.subscription, _TABLE.c.position)
+            chosen_keys = old.order_by(at).limit(limit)
+            count += self._connection.execute(sa.delete(_TABLE).where(key.in_(chosen_keys))).rowcount
+        return count

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -137,8 +138,12 @@ def _selects(rule: LinkRule, instance: Mapping[str, Any]) -> bool:
 
 
 def _alike(workflow: str, automation: str) -> bool:
-    words = [{w for w in re.split(r"[^a-z0-9]+", text.lower()) if len(w) >= _LEAST} for text in (workflow, automation)]
-    return bool(words[0] & words[1])
+    return not _words(workflow).isdisjoint(_words(automation))
+
+
+@lru_cache(maxsize=10_000)  # of a page each is compared with hundreds
+def _words(text: str) -> frozenset[str]:
+    return frozenset(word for word in re.split(r"[^a-z0-9]+", text.lower()) if len(word) >= _LEAST)
 
 
 # --- the rule that would have made a link ---------------------------------------------------------------------------

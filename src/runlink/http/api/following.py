@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,13 +10,13 @@ from runlink.application import runs
 from runlink.http import schemas
 from runlink.http.api.shapes import ID, ROOT, VERSION, detail, filter_by, listing, loaded, made, one, there
 from runlink.http.operations import Answer, Call, Operation, Parameter
-from runlink.store import SqlUnitOfWork
+from runlink.store import Row, SqlUnitOfWork
 
 _TAG = "following"
 _FEED = tuple(schemas.FEED["properties"])
 
 
-def _add_feeds(uow: SqlUnitOfWork, call: Call, rows: list[dict[str, Any]]) -> None:
+def _add_feeds(uow: SqlUnitOfWork, call: Call, rows: Sequence[Row]) -> None:
     """How the feeds are doing: as this process knows it now, else as it was written down last."""
     present = {(row.engine_id, row.feed): row._asdict() for row in call.service.feeds()}
     stored = uow.feed_health.list()

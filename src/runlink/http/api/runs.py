@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from runlink.application import runs
@@ -14,7 +14,7 @@ from runlink.http import schemas
 from runlink.http.api.shapes import ID, ROOT, VERSION, changed, detail, filter_by, listing, loaded, made, there
 from runlink.http.operations import Answer, Call, Operation, Parameter
 from runlink.http.problems import Problem
-from runlink.store import SqlUnitOfWork
+from runlink.store import Row, SqlUnitOfWork
 
 _TAG = "runs"
 _KEY = Parameter(
@@ -57,7 +57,7 @@ def _explain(uow: SqlUnitOfWork, call: Call) -> Answer:
     return Answer(body=explain(uow, call.service.rules(), call.id(), now=now, as_of=as_of))
 
 
-def _add_trails(uow: SqlUnitOfWork, _call: Call, rows: list[dict[str, Any]]) -> None:
+def _add_trails(uow: SqlUnitOfWork, _call: Call, rows: Sequence[Row]) -> None:
     trails = uow.reports.trails([row["id"] for row in rows])
     for row in rows:
         row["trail"] = trails.get(row["id"], [])

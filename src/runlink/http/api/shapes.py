@@ -12,10 +12,10 @@ from runlink.domain import DomainEntity
 from runlink.http import cursors, schemas
 from runlink.http.operations import Answer, Call, Operation, Parameter
 from runlink.http.problems import Problem
-from runlink.store import SqlUnitOfWork
+from runlink.store import Row, SqlUnitOfWork
 
 E = TypeVar("E", bound=DomainEntity)
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Mapping[str, Any]] | Sequence[Row]
 
 ROOT: Final = "/api/v1"
 ID = Parameter(name="id", where="path", schema=schemas.ID, description="Its id.", required=True)
@@ -44,7 +44,7 @@ def filter_by(name: str, schema: Mapping[str, Any], description: str) -> Paramet
     return Parameter(name=name, where="query", schema=schema, description=description)
 
 
-def _page(rows: Sequence[Mapping[str, Any]], limit: int, place: Callable[[Mapping[str, Any]], UUID | int]) -> Answer:
+def _page(rows: Rows, limit: int, place: Callable[[Any], UUID | int]) -> Answer:
     """A page of `limit` rows, of which one more was asked for, to see whether there is a next."""
     shown = rows[:limit]
     following = cursors.cursor_of(place(shown[-1])) if len(rows) > limit else None
@@ -59,12 +59,13 @@ def paged(
     summary: str,
     row: Mapping[str, Any],
     read: Callable[[SqlUnitOfWork, Call, int], Rows],
-    place: Callable[[Mapping[str, Any]], UUID | int] = lambda row: row["id"],
+    place: Callable[[Any], UUID | int] = lambda row: row["id"],
     filters: Sequence[Parameter] = (),
     limit: Parameter = LIMIT,
     description: str = "",
     scope: str = "read",
     problems: Sequence[str] = (),
+    glances: bool = False,
 ) -> Operation:
     """`GET` of a page.
 
@@ -87,6 +88,7 @@ def paged(
         answer=schemas.listed(dict(row)),
         parameters=(*filters, CURSOR, limit),
         problems=problems,
+        glances=glances,
     )
 
 
@@ -99,9 +101,9 @@ def listing(
     row: Mapping[str, Any],
     filters: Sequence[Parameter] = (),
     name: str | None = None,
-    shown: Callable[[SqlUnitOfWork, Call, list[dict[str, Any]]], None] | None = None,
+    shown: Callable[[SqlUnitOfWork, Call, Sequence[Row]], None] | None = None,
 ) -> Operation:
-    """`GET` of a page of a kind of `store.listings`, newest first. `shown` may add to the rows."""
+    """`GET` of a page of a kind of `store.listings`, newest first. `shown` may add to the rows, of a moment later."""
     ids = {p.name for p in filters if p.schema is schemas.ID}
 
     def read(uow: SqlUnitOfWork, call: Call, limit: int) -> Rows:
@@ -111,10 +113,12 @@ def listing(
             shown(uow, call, rows)
         return rows
 
-    return paged(path, name=name or f"{kind}.list", tag=tag, summary=summary, row=row, filters=filters, read=read)
+    return paged(
+        path, name=name or f"{kind}.list", tag=tag, summary=summary, row=row, filters=filters, read=read, glances=True
+    )
 
 
-def one(uow: SqlUnitOfWork, kind: str, entity_id: UUID) -> dict[str, Any]:
+def one(uow: SqlUnitOfWork, kind: str, entity_id: UUID) -> Row:
     """The row with this id. Raises Problem."""
     row = uow.listings.one(kind, entity_id)
     if row is None:
@@ -129,7 +133,7 @@ def detail(
     tag: str,
     summary: str,
     row: Mapping[str, Any],
-    shown: Callable[[SqlUnitOfWork, Call, list[dict[str, Any]]], None] | None = None,
+    shown: Callable[[SqlUnitOfWork, Call, Sequence[Row]], None] | None = None,
 ) -> Operation:
     """`GET` of one row, with its version as ETag."""
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from runlink.store import tables
-from runlink.store.reports.inbox import InboxReports
+from runlink.store.reports.inbox import InboxReports, unlinked
 from runlink.store.reports.items import ItemReports
 from runlink.store.reports.status import StatusReports
 from runlink.store.reports.trails import TrailReports
@@ -53,9 +53,12 @@ class Reports(WorkReports, ItemReports, StatusReports, InboxReports, TrailReport
             .add_columns(_ENGINE.c.type.label("engine_type"))
             .join(_ENGINE, _ENGINE.c.id == _INSTANCE.c.engine_id)
             .where(_INSTANCE.c.is_active)
-            .order_by(_INSTANCE.c.id.desc())
             .limit(limit)
         )
+        place: sa.ColumnElement[UUID] = _INSTANCE.c.id
+        if linked is False:
+            query, place = unlinked(self._connection, query, _INSTANCE)
+        query = query.order_by(place.desc())
         has_link = sa.exists().where(_LINK.c.orchestration_instance_id == _INSTANCE.c.id, _LINK.c.is_active)
         conditions: list[tuple[Any, Any]] = [
             (engine, lambda: _ENGINE.c.name == engine),
@@ -64,7 +67,7 @@ class Reports(WorkReports, ItemReports, StatusReports, InboxReports, TrailReport
             (linked, lambda: has_link if linked else ~has_link),
             (run_id, lambda: has_link.where(_LINK.c.run_id == run_id)),
             (since, lambda: sa.or_(_INSTANCE.c.started_at >= since, _INSTANCE.c.queued_at >= since)),
-            (before, lambda: _INSTANCE.c.id < before),
+            (before, lambda: place < before),
             (instance_id, lambda: _INSTANCE.c.id == instance_id),
             (instance_ids, lambda: chosen(self._connection, _INSTANCE.c.id, list(instance_ids or ()))),
             (external_id, lambda: _INSTANCE.c.external_id == external_id),
@@ -116,9 +119,12 @@ class Reports(WorkReports, ItemReports, StatusReports, InboxReports, TrailReport
             .add_columns(count.label("instances"))
             .join(automations, automations.c.id == _RUN.c.automation_id)
             .where(_RUN.c.is_active)
-            .order_by(_RUN.c.id.desc())
             .limit(limit)
         )
+        place: sa.ColumnElement[UUID] = _RUN.c.id
+        if linked is False:
+            query, place = unlinked(self._connection, query, _RUN)
+        query = query.order_by(place.desc())
         if automation is not None:
             query = query.where(automations.c.name == automation)
         if status is not None:
@@ -128,7 +134,7 @@ class Reports(WorkReports, ItemReports, StatusReports, InboxReports, TrailReport
         if silent:
             query = query.where(_RUN.c.silent_since.is_not(None))
         if before is not None:
-            query = query.where(_RUN.c.id < before)
+            query = query.where(place < before)
         if since is not None:
             query = query.where(_RUN.c.created_at >= since)
         if run_id is not None:

@@ -20,6 +20,22 @@ _RUN = tables.runs
 _BEGAN = sa.func.coalesce(_INSTANCE.c.queued_at, _INSTANCE.c.started_at, _INSTANCE.c.created_at)
 _NAMES = ("id", "external_id", "workflow", "status", "queued_at", "started_at", "url", "parameters", "labels",
           "instance_metadata", "parent_external_id")  # fmt: skip
+_LISTS = {
+    _RUN.name: tables.unlinked_runs.c.run_id,
+    _INSTANCE.name: tables.unlinked_instances.c.instance_id,
+}
+
+
+def unlinked(
+    connection: sa.Connection, query: sa.Select[Any], table: sa.Table
+) -> tuple[sa.Select[Any], sa.ColumnElement[UUID]]:
+    """Runs or instances that are in the list of those without a link, and the column that orders them: by it the
+    database walks the list, and not the table."""
+    key = _LISTS[table.name]
+    theirs: sa.ColumnElement[Any] = key
+    if connection.dialect.name == "sqlite":  # which would look each row of the table up in the list
+        theirs = sa.literal_column(f"+{key.table.name}.{key.name}")
+    return query.join(key.table, theirs == table.c.id), key
 
 
 class InboxReports:
@@ -37,12 +53,13 @@ class InboxReports:
         limit: int = 500,
     ) -> list[dict[str, Any]]:
         """Runs that have one of these correlation ids, then those made between these times, where they are given."""
+        made = _RUN.c.created_at.desc(), _RUN.c.id.desc()
         query = (
             sa.select(_RUN.c.id, _AUTOMATION.c.name.label("automation"), _RUN.c.correlation_id, _RUN.c.status)
             .add_columns(_RUN.c.created_at)
             .join(_AUTOMATION, _AUTOMATION.c.id == _RUN.c.automation_id)
             .where(_RUN.c.is_active)
-            .order_by(_RUN.c.id.desc())
+            .order_by(*made)
             .limit(limit)
         )
         if automation is not None:
@@ -69,9 +86,10 @@ class InboxReports:
             )
             .join(_ENGINE, _ENGINE.c.id == _INSTANCE.c.engine_id)
             .where(_INSTANCE.c.is_active, ~has_link)
-            .order_by(_INSTANCE.c.id.desc())
             .limit(limit)
         )
+        query, place = unlinked(self._connection, query, _INSTANCE)
+        query = query.order_by(place.desc())
         if begin is not None and end is not None:
             query = query.where(_BEGAN.between(begin, end))
         if engine is not None:

@@ -19,7 +19,7 @@ from runlink.store.tables.entities import (
     run_orchestrations,
     runs,
 )
-from runlink.store.tables.events import outbox, retention_marks, subscribers, subscription_events
+from runlink.store.tables.events import WAS_SENT, outbox, retention_marks, subscribers, subscription_events
 from runlink.store.tables.feeding import IS_DEAD, WAS_PROCESSED, deliveries, feed_cursors, feeds, leases, quarantine
 from runlink.store.tables.instances import (
     correlations,
@@ -28,6 +28,8 @@ from runlink.store.tables.instances import (
     instance_texts,
     observations,
     run_texts,
+    unlinked_instances,
+    unlinked_runs,
     waiting_keys,
 )
 from runlink.store.tables.serving import audit, idempotency_keys, sessions, tokens
@@ -40,6 +42,7 @@ __all__ = [
     "OPEN_STATUSES",
     "STATUSES",
     "WAS_PROCESSED",
+    "WAS_SENT",
     "audit",
     "automations",
     "batch_executions",
@@ -73,5 +76,7 @@ __all__ = [
     "subscribers",
     "subscription_events",
     "tokens",
+    "unlinked_instances",
+    "unlinked_runs",
     "waiting_keys",
 ]

@@ -66,6 +66,8 @@ sa.Index(
     postgresql_where=runs.c.quiet_until.is_not(None),
 )
 
+sa.Index("ix_runs_created_at", runs.c.created_at, runs.c.id)
+
 batch_executions = entity(
     "batch_executions",
     ref("run_id", "runs"),

@@ -64,3 +64,10 @@ sa.Index(
     sqlite_where=IS_WAITING,
     postgresql_where=IS_WAITING,
 )
+WAS_SENT = sa.text("sent_at IS NOT NULL")
+sa.Index(
+    "ix_subscription_events_sent",
+    subscription_events.c.sent_at,
+    sqlite_where=WAS_SENT,
+    postgresql_where=WAS_SENT,
+)

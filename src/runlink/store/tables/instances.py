@@ -92,3 +92,8 @@ instance_texts = sa.Table(
     sa.Column("text", sa.Text, nullable=False),
     sa.UniqueConstraint("instance_id"),
 )
+
+# what counts for nothing (the inbox): kept by triggers; what stands there may have got a link just now
+
+unlinked_runs = sa.Table("unlinked_runs", metadata, sa.Column("run_id", sa.Uuid, primary_key=True))
+unlinked_instances = sa.Table("unlinked_instances", metadata, sa.Column("instance_id", sa.Uuid, primary_key=True))
