@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from scripted_buildbot import BuildbotEngine
 
-from runlink.testing import AdapterContract
+from runlink.testing import AdapterContract, isolated
 from runlink_buildbot import BuildbotAdapter
 
 
@@ -16,3 +16,10 @@ class TestBuildbot(AdapterContract):
     exempt: ClassVar[Mapping[str, str]] = {
         "test_an_unknown_native_status_is_named": "Buildbot has words for ends alone; see test_translate"
     }
+
+
+class TestBuildbotApart(TestBuildbot):
+    """The same through the boundary of a process."""
+
+    adapter = isolated(BuildbotAdapter)
+    examples = 2
