@@ -59,8 +59,8 @@ def test_a_process_that_is_killed_is_replaced_and_everybody_sees_it(isolated, ac
     assert found["uptime_s"] is not None
     acme.add("b-1", "build", "COMPLETED")
     until(lambda: isolated.rows("instances", "list")[0]["status"] == "COMPLETED", "its end")
-    address = until(lambda: re.search(r"http://127\.0\.0\.1:\d+", daemon.said.read_text()), "the server")[0]
-    metrics = urllib.request.urlopen(f"{address}/metrics").read().decode()  # noqa: S310 - loopback
+    address = until(lambda: re.search(r"answering at (http\S+)/", daemon.said.read_text()), "the server")[1]
+    metrics = urllib.request.urlopen(f"{address}/metrics").read().decode()
     assert 'runlink_adapter_process_restarts_total{engine="ci",feed="poll",type="acme"} 1.0' in metrics
     assert 'runlink_adapter_process_start_time_seconds{engine="ci"' in metrics
     said = isolated("doctor", "-o", "json")
@@ -92,6 +92,18 @@ def test_a_python_needs_a_process(place, acme):
     said = place("validate")
     assert said.code == 2
     assert 'engines.ci.python: needs isolation = "process"' in said.err
+
+
+def test_plugins_of_another_environment_are_listed_and_checked(place, acme):
+    there = Path(sys.executable)
+    place.configure(("ci", acme), isolation="process", python=str(there))
+    rows = [row for row in place.rows("plugins", "list") if row["name"] == "buildbot"]
+    assert [(row["python"], row["refused"] is None) for row in rows] == [(None, False), (str(there), True)]
+    found = place.rows("plugins", "check", "buildbot", "--python", str(there))
+    assert {row["about"] for row in found} >= {"hooks and signatures", "grade", "dependencies"}
+    assert all(row["ok"] is not False for row in found)
+    said = place("plugins", "check", "--python", "no-such-python")
+    assert (said.code, "no-such-python is not there" in said.err) == (2, True)
 
 
 def test_a_recording_of_it_is_as_any(isolated, acme):

@@ -65,7 +65,7 @@ class Odd(Polls):
     # --- how a process ends, or does not -----------------------------------------------------------------------
 
     def leave(self) -> None:
-        print("the last words")  # noqa: T201 - what is tested
+        print("the last words")
         os._exit(7)
 
     def crash(self) -> None:
@@ -97,8 +97,8 @@ class Odd(Polls):
 
     def print_much(self) -> None:
         for number in range(2000):
-            print(f"line {number} {self.context.config.get('token', '')}")  # noqa: T201 - what is tested
-        print("no newline", end="")  # noqa: T201
+            print(f"line {number} {self.context.config.get('token', '')}")
+        print("no newline", end="")
         sys.stderr.write("to stderr\n")
 
     def read_stdin(self) -> None:
@@ -125,7 +125,7 @@ class Odd(Polls):
         yield {"observations": []}
 
     def start_another(self) -> None:
-        other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])  # noqa: S603
+        other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
         (self.place / "other").write_text(str(other.pid))
 
 

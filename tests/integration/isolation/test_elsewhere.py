@@ -19,7 +19,7 @@ from runlink.hosting import PluginHost, build_adapter
 from runlink.hosting.checking import check_engines
 from runlink.spi import Receives, Refetches
 
-PLUGIN = '''
+PLUGIN = """
 import lunar_client  # of a version that nobody else can use
 
 from runlink.spi import EngineInfo, ExecutionStatus, Observation, Page, Polls, Receives, Receipt, hookimpl
@@ -50,7 +50,7 @@ class Lunar(Polls, Receives):
 @hookimpl
 def runlink_adapters():
     return [Lunar]
-'''
+"""
 
 
 def install(site: Path, name: str, source: str) -> None:
@@ -65,7 +65,7 @@ def install(site: Path, name: str, source: str) -> None:
 def bare(tmp_path_factory):
     """A real virtual environment with nothing in it."""
     folder = tmp_path_factory.mktemp("bare") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     return folder / "bin" / "python"
 
 
@@ -76,7 +76,7 @@ def lunar(tmp_path_factory):
     What the tests run with is seen from there by a `.pth` file, so that nothing has to be fetched.
     """
     folder = tmp_path_factory.mktemp("lunar") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
     here = sysconfig.get_path("purelib")
     (site / "tests.pth").write_text(f"import site; site.addsitedir({here!r})\n")

@@ -125,7 +125,7 @@ threading.Event().wait()
 @pytest.mark.parametrize("do", ["hold_the_interpreter", "loop"])
 def test_it_ends_with_a_host_that_is_killed(tmp_path, do):
     code = HOST.format(path=sys.path, do=do, place=str(tmp_path))
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as host:  # noqa: S603
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as host:
         pid = int(host.stdout.readline())
         if do == "hold_the_interpreter":
             until((tmp_path / "held").exists, "the poll")
