@@ -15,7 +15,7 @@ from benchmarks.measure import emit, progress
 
 NAMES = (
     "ingest", "items", "jenkins_sync", "idle", "backfill_memory", "load", "kubernetes_watch", "stream", "listings",
-    "dashboard", "webhooks",
+    "dashboard", "webhooks", "isolation",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from runlink.daemon.relay import Relay
 from runlink.hosting import (
     HostedAdapter,
     PluginHost,
+    PluginInfo,
     PythonUnusable,
     SecretUnavailable,
     UnknownEngineType,
@@ -99,8 +100,17 @@ def load_plugins(settings: Settings | None = None, disabled: tuple[str, ...] = (
 
 def plugin_rows(plugins: PluginHost) -> list[dict[str, Any]]:
     """Every plugin that was found: what each can do, and for a refused one why."""
+    return [_plugin_row(plugin) for plugin in plugins.plugins]
+
+
+def plugin_rows_elsewhere(plugins: PluginHost, python: Path) -> list[dict[str, Any]]:
+    """The same of the environment of another Python. Raises PythonUnusable."""
+    return [{**_plugin_row(plugin), "python": str(python)} for plugin in plugins.elsewhere(python)]
+
+
+def _plugin_row(plugin: PluginInfo) -> dict[str, Any]:
     names = ("name", "distribution", "version", "engine_types", "capabilities", "grade", "experimental", "refused")
-    return [{name: getattr(plugin, name) for name in names} for plugin in plugins.plugins]
+    return {name: getattr(plugin, name) for name in names} | {"python": None}
 
 
 def check_engines(settings: Settings, plugins: PluginHost) -> None:

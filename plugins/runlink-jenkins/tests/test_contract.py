@@ -9,7 +9,17 @@ from urllib.parse import quote
 from fake_jenkins import FREESTYLE_BUILD, Build, FakeJenkins
 
 from runlink.spi import ExecutionStatus
-from runlink.testing import AdapterContract, EngineSettings, Reply, Request, ScriptedEngine, ScriptedRun, record, replay
+from runlink.testing import (
+    AdapterContract,
+    EngineSettings,
+    Reply,
+    Request,
+    ScriptedEngine,
+    ScriptedRun,
+    isolated,
+    record,
+    replay,
+)
 from runlink_jenkins import JenkinsAdapter
 from runlink_jenkins.translate import RESULTS, BuildId
 
@@ -103,6 +113,20 @@ class TestJenkins(AdapterContract):
     exempt = {
         "test_ten_thousand_runs_in_bounded_memory": "of a job met for the first time 100 builds are looked at by "
         "design; `make bench ARGS=backfill_memory` measures 200,000"
+    }
+
+
+class TestJenkinsApart(AdapterContract):
+    """The same through the boundary of a process, with fewer lives: each adapter that is made is one more to start."""
+
+    adapter = isolated(JenkinsAdapter)
+    engine = ScriptedJenkins
+    config = TestJenkins.config
+    patience_s = TestJenkins.patience_s
+    listed = TestJenkins.listed
+    examples = 2
+    exempt = TestJenkins.exempt | {
+        "test_it_goes_on_after_any_page": "a hundred processes one after another: runlink-buildbot's has them",
     }
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runlink.cli import output, session
 from runlink.cli.options import EngineOption, LimitOption, OutputOption
 from runlink.cli.output import Output
+
+if TYPE_CHECKING:
+    from runlink.hosting.inspection import Finding
 
 app = typer.Typer(help="Plugins, which bring the engine types.", no_args_is_help=True)
 
@@ -32,6 +35,7 @@ def list_(
 
     from runlink import bootstrap
     from runlink.config import ConfigError
+    from runlink.hosting import PythonUnusable
 
     given = session.given(context)
     settings = None
@@ -42,7 +46,14 @@ def list_(
             output.complain(f"{error}\nits plugins.disabled is not regarded here")
     logging.getLogger("runlink.hosting").setLevel(logging.ERROR)  # the table has the same sentences
     host = bootstrap.load_plugins(settings, given.disabled)
-    rows = [row for row in bootstrap.plugin_rows(host) if row["refused"] is not None or not refused][:limit]
+    rows = bootstrap.plugin_rows(host)
+    engines = settings.engines.values() if settings is not None else ()
+    for python in sorted({engine.python for engine in engines if engine.python is not None}):
+        try:
+            rows += bootstrap.plugin_rows_elsewhere(host, python)
+        except PythonUnusable as error:
+            output.complain(str(error))
+    rows = [row for row in rows if row["refused"] is not None or not refused][:limit]
     columns: dict[str, output.Cell] = {
         "name": "name",
         "version": "version",
@@ -51,6 +62,8 @@ def list_(
         "can": "capabilities",
         "grade": _grade,
     }
+    if any(row["python"] for row in rows):
+        columns["python"] = "python"
     output.listing(rows, columns, form, empty="no plugin was found; install one, e.g. runlink-jenkins")
     if form is Output.TABLE:
         for row in rows:
@@ -69,6 +82,9 @@ def check(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="Only this plugin.")] = None,
     path: Annotated[Path | None, typer.Option("--path", help="Where its sources are, tests included.")] = None,
+    python: Annotated[
+        Path | None, typer.Option("--python", help="In the environment of this Python, as an engine's `python`.")
+    ] = None,
     form: OutputOption = Output.TABLE,
 ) -> None:
     """Look plugins through: hooks, signatures, schema, grade, tests, documentation, clashing dependencies.
@@ -78,15 +94,21 @@ def check(
     import logging
 
     from runlink import bootstrap
-    from runlink.hosting.inspection import inspect
+    from runlink.hosting.inspection import inspect, inspect_elsewhere
 
     logging.getLogger("runlink.hosting").setLevel(logging.ERROR)  # the table has the same sentences
+    if python is not None:
+        _findings(inspect_elsewhere(python, name, path), form)
+        return
     host = bootstrap.load_plugins(None, session.given(context).disabled)
     chosen = [plugin for plugin in host.plugins if name is None or plugin.name == name]
     if name is not None and not chosen:
         there = ", ".join(plugin.name for plugin in host.plugins) or "none"
         raise typer.BadParameter(f"no plugin is called {name!r}; installed: {there}", param_hint="NAME")
-    findings = [finding for plugin in chosen for finding in inspect(host, plugin, path)]
+    _findings([finding for plugin in chosen for finding in inspect(host, plugin, path)], form)
+
+
+def _findings(findings: list[Finding], form: Output) -> None:
     rows = [{"plugin": f.plugin, "about": f.about, "ok": f.ok, "text": f.text} for f in findings]
     columns: dict[str, output.Cell] = {
         "plugin": "plugin",

@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 
+from runlink.hosting.errors import PythonUnusable
 from runlink.hosting.grades import GRADES, RULES, Grade, read_grade
+from runlink.hosting.isolation.environment import environment
 from runlink.hosting.loader import PluginHost, PluginInfo
 from runlink.spi import Adapter
 
@@ -40,6 +44,25 @@ def inspect(host: PluginHost, plugin: PluginInfo, source: Path | None = None) ->
         found += _readme(plugin)
     found += _dependencies(plugin)
     return found
+
+
+def inspect_elsewhere(python: Path, name: str | None, source: Path | None = None) -> list[Finding]:
+    """The same of the plugins of another Python's environment, or of one of them, as runlink there says it.
+
+    Raises PythonUnusable, also where there is no such plugin.
+    """
+    known = [plugin["name"] for plugin in environment(python).plugins]
+    if name is not None and name not in known:
+        raise PythonUnusable(f"{python} has no plugin {name!r}; installed there: {', '.join(known) or 'none'}")
+    command = [str(python), "-P", "-m", "runlink.cli", "plugins", "check", "-o", "json"]
+    command += [name] if name is not None else []
+    command += ["--path", str(source)] if source is not None else []
+    said = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - what the operator named
+    try:
+        return msgspec.json.decode(said.stdout, type=list[Finding])
+    except msgspec.MsgspecError:
+        last = (said.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise PythonUnusable(f"{python} could not check its plugins: {last}") from None
 
 
 def _loaded(plugin: PluginInfo) -> Iterator[Finding]:
@@ -123,6 +146,8 @@ def _dependencies(plugin: PluginInfo) -> Iterator[Finding]:
         return
     clashes = sorted(set(_clashes(plugin.distribution, set(), frozenset())))
     text = "; ".join(clashes) or "what it asks for is installed"
+    if clashes:
+        text += '; or install it in an environment of its own: isolation = "process", python = "…"'
     yield Finding(plugin=plugin.name, about="dependencies", ok=not clashes, text=text)
 
 

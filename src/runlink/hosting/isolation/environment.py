@@ -82,7 +82,8 @@ def environment(python: Path, limits: Limits | None = None) -> Environment:
         process = Process(python, python.name, heard=heard, printed=lambda _line: None, limits=limits or Limits())
         told = process.first(Describe(), Environment)
     except ProcessLost as error:
-        raise PythonUnusable(str(error).removesuffix("; it is started again")) from None
+        why = str(error).removesuffix("; it is started again").removeprefix("the adapter's process did not begin: ")
+        raise PythonUnusable(why.replace("the adapter's process", f"{python}: its process")) from None
     process.close()
     if isinstance(told, Failed):
         raise PythonUnusable(f"{python} cannot load its plugins: {told.message}")

@@ -94,6 +94,7 @@ class Process:
         self._lock = threading.Lock()
         self._why = ""
         self._closing = False
+        self._is_up = False
         self._over = threading.Event()
         self._last_words: deque[str] = deque(maxlen=5)
         ours = self._begin(python)
@@ -220,6 +221,8 @@ class Process:
                 try:
                     message = self._pipe.receive()
                 except TimeoutError:
+                    if not self._is_up:
+                        continue
                     beats += 1
                     if beats > self.limits.beats:
                         waited_s = self.limits.beat_s * self.limits.beats
@@ -243,6 +246,7 @@ class Process:
             case Pong():
                 return
             case Hello() | Environment() | Ready():
+                self._is_up = True  # from now on it answers; until then, `start_s` counts
                 self._first.put(message)
             case Told() | Ended() | Failed():
                 with self._lock:
