@@ -60,7 +60,8 @@ def test_a_process_that_is_killed_is_replaced_and_everybody_sees_it(isolated, ac
     acme.add("b-1", "build", "COMPLETED")
     until(lambda: isolated.rows("instances", "list")[0]["status"] == "COMPLETED", "its end")
     address = until(lambda: re.search(r"answering at (http\S+)/", daemon.said.read_text()), "the server")[1]
-    metrics = urllib.request.urlopen(f"{address}/metrics").read().decode()
+    with urllib.request.urlopen(f"{address}/metrics") as answer:
+        metrics = answer.read().decode()
     assert 'runlink_adapter_process_restarts_total{engine="ci",feed="poll",type="acme"} 1.0' in metrics
     assert 'runlink_adapter_process_start_time_seconds{engine="ci"' in metrics
     said = isolated("doctor", "-o", "json")

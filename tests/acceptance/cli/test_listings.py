@@ -176,7 +176,7 @@ def test_status(synced):
     [row] = synced.rows("status")
     assert list(row) == ["engine", "type", "url", "product", "product_version", "state", "since", "last_success_at",
                          "last_news_at", "failures", "last_error", "last_error_at", "last_duration_s", "requests",
-                         "skew_s", "watch", "push", "lag_s", "instances",
+                         "skew_s", "watch", "push", "isolation", "process", "lag_s", "instances",
                          "open", "vanished", "linked", "unlinked", "daemon_running", "items_drifted"]  # fmt: skip
     counts = {name: row[name] for name in ("instances", "open", "vanished", "linked", "unlinked")}
     assert counts == {"instances": 4, "open": 2, "vanished": 0, "linked": 2, "unlinked": 2}

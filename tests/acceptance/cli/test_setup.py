@@ -148,6 +148,7 @@ def test_plugins(place, tmp_path, monkeypatch):
     assert rows["acme"] == {
         "name": "acme", "distribution": "runlink-acme", "version": "2.5", "engine_types": ["acme"],
         "capabilities": ["poll", "refetch"], "grade": None, "experimental": True, "refused": None,
+        "python": None,
     }  # fmt: skip
     assert rows["broken"]["refused"] == (
         "plugin 'broken' (runlink-broken) is refused: importing it failed: RuntimeError: no such library"

@@ -98,12 +98,25 @@ def test_engines_test(place, new_engine):
     assert said.code == 3
     rows = said.json
     assert [list(row) for row in rows] == [
-        ["engine", "ok", "product", "version", "warnings", "error", "skew_s", "duration_s"]
+        [
+            "engine",
+            "ok",
+            "product",
+            "version",
+            "warnings",
+            "error",
+            "skew_s",
+            "isolation",
+            "python",
+            "start_s",
+            "duration_s",
+        ]
     ] * 2
     assert abs(rows[0].pop("skew_s")) < 5
     assert rows[0] | {"duration_s": 0} == {
         "engine": "good", "ok": True, "product": "Acme CI", "version": "7.1",
         "warnings": ["it may not read folders; grant Overall/Read"], "error": None, "duration_s": 0,
+        "isolation": "none", "python": None, "start_s": None,
     }  # fmt: skip
     assert (rows[1]["ok"], rows[1]["error"]) == (False, f"{bad.url} refused the token")
     said = place.ok("engines", "test", "good")

@@ -142,6 +142,16 @@ def test_its_plugins_are_listed(plugins, lunar):
     assert "No module named 'no_such_module'" in told["broken"].refused
 
 
+def test_a_program_may_stand_before_the_python(plugins, lunar, tmp_path):
+    program = tmp_path / "with-less-rights"
+    program.write_text(f'#!/bin/sh\nexec env -i LUNAR=1 {lunar} "$@"\n')
+    program.chmod(0o755)
+    (row,) = check_engines(
+        [settings(program, options={"crater": "x", "token": "t"})], plugins, timeout_s=60, now=lambda: datetime.now(UTC)
+    )
+    assert (row["ok"], row["product"]) == (True, "Lunar")
+
+
 # --- what is wrong with an environment -------------------------------------------------------------------------------
 
 
