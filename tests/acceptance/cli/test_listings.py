@@ -123,7 +123,9 @@ def test_explain_says_why(synced):
     told = synced.ok("explain", "monday", "-o", "json").json
     assert [row["external_id"] for row in told["instances"]] == ["b-1", "t-1"]
     assert told["instances"][1]["link"]["rule"] == "by id"
-    assert [event["type"] for event in told["events"]][-1] == "run.failed"
+    assert {event["type"] for event in told["events"]} == {"instance.linked", "run.started", "run.failed"}
+    times = [event["occurred_at"] for event in told["events"]]
+    assert times == sorted(times)
 
 
 def test_links_by_hand(synced):
