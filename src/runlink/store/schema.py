@@ -5,11 +5,14 @@ Alembic takes 11 MB of memory and a fifth of a second, so it is loaded where som
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from runlink.store.errors import NoStore, SchemaMismatch
+
+log = logging.getLogger(__name__)
 
 MADE_BY = "`runlink serve`, or the first command that writes, makes it"
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -61,9 +64,16 @@ def upgrade(engine: sa.Engine, *, to: str = "head") -> None:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7261702, 1)")
         known = revisions()
-        if _found(connection, known) == (known[-1] if to == "head" else to):
+        found, wanted = _found(connection, known), known[-1] if to == "head" else to
+        if found == wanted:
             return
+        if found is not None:
+            log.warning(
+                "the database is upgraded from schema %s to %s: with many rows this takes minutes", found, wanted
+            )
         _run_migrations(connection, to)
+        if found is not None:
+            log.info("the database is at schema %s", wanted)
 
 
 def _run_migrations(connection: sa.Connection, to: str) -> None:

@@ -58,3 +58,33 @@ def test_0002_pins_what_hands_did_until_then(new_url, kind):
         (waiting,) = uow.connection.execute(sa.select(tables.waiting_keys)).mappings()
         assert dict(waiting) == waits
     store.close()
+
+
+def test_0007_lists_what_counts_for_nothing_and_says_that_it_takes_a_while(new_url, kind, caplog):
+    url = new_url(kind, migrated=False)
+    automation, engine = Automation(name="nightly"), Engine(name="ci", type="test")
+    runs = [Run(automation_id=automation.id) for _ in range(2)]
+    instances = [OrchestrationInstance(engine_id=engine.id, external_id=name) for name in "abc"]
+    links = [
+        RunOrchestration(run_id=runs[0].id, orchestration_instance_id=instance.id, is_active=is_active)
+        for instance, is_active in zip(instances, (True, False), strict=False)
+    ]
+    old = at_revision(url, "0006")
+    with old.begin() as connection:
+        for table, entities in (
+            (tables.automations, [automation]),
+            (tables.engines, [engine]),
+            (tables.runs, runs),
+            (tables.orchestration_instances, instances),
+            (tables.run_orchestrations, links),
+        ):
+            for entity in entities:
+                insert(connection, table, entity)
+    old.dispose()
+    store: SqlStore = open_store(url)
+    with store.reading() as uow:
+        assert set(uow.connection.scalars(sa.select(tables.unlinked_runs.c.run_id))) == {runs[1].id}
+        unlinked = set(uow.connection.scalars(sa.select(tables.unlinked_instances.c.instance_id)))
+    assert unlinked == {instances[1].id, instances[2].id}
+    store.close()
+    assert "the database is upgraded from schema 0006 to" in caplog.text
