@@ -80,7 +80,7 @@ def test_structured_binary_batched_and_bare_say_the_same(adapter):
     assert [o.external_id for o in batch.observations] == ["/tekton/prod#run-1", "/tekton/prod#run-2"]
     assert (expected.external_id, expected.workflow, expected.status) == ("/tekton/prod#run-1", "deploy", S.PROCESSING)
     assert expected.url == "https://tekton.example.org/run-1"
-    assert expected.parameters["chain_id"].startswith("4c8c")
+    assert expected.labels["chain_id"].startswith("4c8c")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_life_of_a_pipeline_run(adapter, outcome, status):
         adapter, structured(cdevent("pipelinerun.finished", at="2026-11-23T14:30:00Z", outcome=outcome, errors="why"))
     )
     assert [o.status for o in (queued, started, finished)] == [S.PENDING, S.PROCESSING, status]
-    assert queued.parameters["RUN_ID"] == "r1"
+    assert (queued.parameters, started.parameters) == ({"RUN_ID": "r1"}, None)
     assert queued.created_at < started.started_at < finished.finished_at
     assert started.revision.number < finished.revision.number
     assert (finished.native_status, finished.message) == (outcome, "why")

@@ -72,8 +72,8 @@ def observe(event: Mapping[str, Any], kind: str, predicate: str, workflow_of: Na
         started_at=at if predicate == "started" else None,
         finished_at=at if status.is_ended else None,
         url=content.get("url") or content.get("uri"),
-        parameters=_parameters(event, context),
-        labels={"source": str(context.get("source", ""))},
+        parameters=_parameters(event),
+        labels=_labels(context),
         message=_message(content, status),
     )
 
@@ -97,13 +97,16 @@ def _status(predicate: str, content: Mapping[str, Any]) -> tuple[ExecutionStatus
     return OUTCOMES[outcome], outcome
 
 
-def _parameters(event: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
-    """What links an event to a Run: its chain, and whatever the sender put into `customData`."""
-    found = {"chain_id": context.get("chainId")}
+def _parameters(event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Whatever the sender put into `customData`; an event that has none says nothing of it."""
     custom = event.get("customData")
-    if isinstance(custom, Mapping):
-        found |= custom
-    return {name: value for name, value in found.items() if value is not None}
+    found = {name: value for name, value in custom.items() if value is not None} if isinstance(custom, Mapping) else {}
+    return found or None
+
+
+def _labels(context: Mapping[str, Any]) -> dict[str, str]:
+    found = {"source": context.get("source", ""), "chain_id": context.get("chainId")}
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def _message(content: Mapping[str, Any], status: ExecutionStatus) -> str | None:
