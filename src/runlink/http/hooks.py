@@ -29,6 +29,8 @@ from runlink.store import SqlStore, outage
 
 log = logging.getLogger(__name__)
 
+GATHER_S: Final = 0.001
+"""How long a transaction waits for more where deliveries arrive together: a commit costs as much as several of them."""
 MAX_BATCH: Final = 500
 """Deliveries in one transaction."""
 MAX_WAITING_BYTES: Final = 64 << 20
@@ -156,7 +158,8 @@ class Hooks:
 
 
 class _GroupedWrites:
-    """Commits deliveries that arrive together in one transaction: what waits is taken at once, nothing waits for more.
+    """Commits deliveries that arrive together in one transaction. One that comes alone is taken at once; behind several
+    that came together, it is waited for a moment for more.
 
     One thread writes, whatever the number of requests.
     """
@@ -169,6 +172,7 @@ class _GroupedWrites:
         self._bytes = 0
         self._drain: asyncio.Task[None] | None = None
         self._ailing = False
+        self._are_many = False
 
     async def put(self, row: DeliveryRow) -> bool:
         """Whether it is new, once it is committed. Raises Problem (503) when the store cannot take it now."""
@@ -193,9 +197,12 @@ class _GroupedWrites:
     async def _write_waiting(self) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
+            if self._are_many:
+                await asyncio.sleep(GATHER_S)
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             wanted = [(row, future) for row, future in batch if not future.done()]  # the others gave up waiting
             rows = [row for row, _ in wanted]
+            self._are_many = len(rows) > 1
             if rows:
                 try:
                     new = await loop.run_in_executor(self._thread, self._write, rows)

@@ -69,7 +69,7 @@ def upgrade(engine: sa.Engine, *, to: str = "head") -> None:
             return
         if found is not None:
             log.warning(
-                "the database is upgraded from schema %s to %s: with many rows this takes minutes", found, wanted
+                "the database is upgraded from schema %s to %s: with many rows this takes a while", found, wanted
             )
         _run_migrations(connection, to)
         if found is not None:
