@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from runlink.store.types import UtcDateTime
@@ -51,3 +53,10 @@ def status(name: str = "status", *, nullable: bool = False) -> sa.Column[object]
 def times() -> list[sa.Column[object]]:
     """When it began and when it ended, as the engine says."""
     return [sa.Column("started_at", UtcDateTime), sa.Column("finished_at", UtcDateTime)]
+
+
+def partial_index(
+    name: str, where: sa.ColumnElement[bool] | sa.TextClause, *columns: sa.Column[Any], unique: bool = False
+) -> sa.Index:
+    """An index of the rows for which `where` holds, on either database."""
+    return sa.Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)

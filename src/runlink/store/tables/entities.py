@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from runlink.store.tables.columns import entity, metadata, ref, status, times
+from runlink.store.tables.columns import entity, metadata, partial_index, ref, status, times
 from runlink.store.types import Json, UtcDateTime
 
 automations = entity(
@@ -17,13 +17,7 @@ automations = entity(
     sa.Column("batch_schema", Json),
     sa.Column("item_schema", Json),
 )
-sa.Index(
-    "ix_automation_name_active",
-    automations.c.name,
-    unique=True,
-    sqlite_where=sa.text("is_active"),
-    postgresql_where=sa.text("is_active"),
-)
+partial_index("ix_automation_name_active", sa.text("is_active"), automations.c.name, unique=True)
 
 batches = entity(
     "batches",
@@ -59,12 +53,7 @@ runs = entity(
     sa.Index("ix_runs_automation_id", "automation_id", "id"),
     sa.Index("ix_runs_status", "status", "id"),
 )
-sa.Index(
-    "ix_runs_quiet_until",
-    runs.c.quiet_until,
-    sqlite_where=runs.c.quiet_until.is_not(None),
-    postgresql_where=runs.c.quiet_until.is_not(None),
-)
+partial_index("ix_runs_quiet_until", runs.c.quiet_until.is_not(None), runs.c.quiet_until)
 
 sa.Index("ix_runs_created_at", runs.c.created_at, runs.c.id)
 
@@ -148,20 +137,15 @@ orchestration_instances = entity(
     sa.Index("ix_orchestration_instances_workflow", "engine_id", "workflow", "id"),
     sa.Index("ix_orchestration_instances_engine_id", "engine_id", "id"),
 )
-sa.Index(
+partial_index(
     "ix_orchestration_instances_parent",
+    orchestration_instances.c.parent_external_id.is_not(None),
     orchestration_instances.c.engine_id,
     orchestration_instances.c.parent_external_id,
-    sqlite_where=orchestration_instances.c.parent_external_id.is_not(None),
-    postgresql_where=orchestration_instances.c.parent_external_id.is_not(None),
 )
 IS_OPEN = sa.text("status IN ('PENDING', 'PROCESSING', 'RETRYING') AND vanished_at IS NULL")
-sa.Index(
-    "ix_orchestration_instances_open",
-    orchestration_instances.c.engine_id,
-    orchestration_instances.c.id,
-    sqlite_where=IS_OPEN,
-    postgresql_where=IS_OPEN,
+partial_index(
+    "ix_orchestration_instances_open", IS_OPEN, orchestration_instances.c.engine_id, orchestration_instances.c.id
 )
 
 run_orchestrations = entity(

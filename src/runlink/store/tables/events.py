@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from runlink.store.tables.columns import IS_WAITING, metadata
+from runlink.store.tables.columns import IS_WAITING, metadata, partial_index
 from runlink.store.types import BigId, Json, UtcDateTime
 
 outbox = sa.Table(
@@ -56,18 +56,12 @@ subscription_events = sa.Table(  # what each subscription is to be told, copied 
     sa.Column("reason", sa.Text),  # why the last attempt failed
     sa.Index("ix_subscription_events_state", "state", "subscription", "position"),
 )
-sa.Index(
+partial_index(
     "ix_subscription_events_waiting",
+    IS_WAITING,
     subscription_events.c.subscription,
     subscription_events.c.run_id,
     subscription_events.c.position,
-    sqlite_where=IS_WAITING,
-    postgresql_where=IS_WAITING,
 )
 WAS_SENT = sa.text("sent_at IS NOT NULL")
-sa.Index(
-    "ix_subscription_events_sent",
-    subscription_events.c.sent_at,
-    sqlite_where=WAS_SENT,
-    postgresql_where=WAS_SENT,
-)
+partial_index("ix_subscription_events_sent", WAS_SENT, subscription_events.c.sent_at)

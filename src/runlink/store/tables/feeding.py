@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from runlink.store.tables.columns import IS_WAITING, metadata, ref
+from runlink.store.tables.columns import IS_WAITING, metadata, partial_index, ref
 from runlink.store.types import Json, UtcDateTime
 
 feeds = sa.Table(
@@ -77,26 +77,9 @@ deliveries = sa.Table(  # what engines pushed, as it came: stored before it is a
 )
 IS_DEAD = sa.text("state = 'dead'")
 WAS_PROCESSED = sa.text("processed_at IS NOT NULL")
-sa.Index(
-    "ix_deliveries_waiting",
-    deliveries.c.engine_id,
-    deliveries.c.due_at,
-    sqlite_where=IS_WAITING,
-    postgresql_where=IS_WAITING,
-)
-sa.Index(
-    "ix_deliveries_dead",
-    deliveries.c.engine_id,
-    deliveries.c.id,
-    sqlite_where=IS_DEAD,
-    postgresql_where=IS_DEAD,
-)
-sa.Index(
-    "ix_deliveries_processed",
-    deliveries.c.processed_at,
-    sqlite_where=WAS_PROCESSED,
-    postgresql_where=WAS_PROCESSED,
-)
+partial_index("ix_deliveries_waiting", IS_WAITING, deliveries.c.engine_id, deliveries.c.due_at)
+partial_index("ix_deliveries_dead", IS_DEAD, deliveries.c.engine_id, deliveries.c.id)
+partial_index("ix_deliveries_processed", WAS_PROCESSED, deliveries.c.processed_at)
 
 leases = sa.Table(  # the fencing token of whoever runs the feeds, checked in each ingest transaction
     "leases",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from runlink.store.tables.columns import metadata, ref
+from runlink.store.tables.columns import metadata, partial_index, ref
 from runlink.store.types import Json, UtcDateTime
 
 tokens = sa.Table(
@@ -21,13 +21,7 @@ tokens = sa.Table(
     sa.Column("last_used_at", UtcDateTime),  # to the quarter of an hour
     sa.UniqueConstraint("digest"),
 )
-sa.Index(
-    "ix_tokens_name_valid",
-    tokens.c.name,
-    unique=True,
-    sqlite_where=tokens.c.revoked_at.is_(None),
-    postgresql_where=tokens.c.revoked_at.is_(None),
-)
+partial_index("ix_tokens_name_valid", tokens.c.revoked_at.is_(None), tokens.c.name, unique=True)
 
 sessions = sa.Table(  # of browsers that logged in with a token
     "sessions",
