@@ -36,15 +36,15 @@ def inbox(
         rules = runlink.rules()
         with runlink.store.reading() as uow:
             found = look(uow, rules, engine=engine, automation=automation, since=begin, limit=limit)
-            is_empty = not uow.reports.instances(limit=1)
+            nothing = not found["instances"] and not found["runs"]
+            is_new = nothing and not uow.reports.instances(limit=1)
     if form is Output.JSON:
         output.write_json(found)
         return
-    if not found["instances"] and not found["runs"]:
-        if is_empty:
-            output.say("nothing was ever synced; start with `runlink sync` or `runlink serve`")
-        else:
-            output.say("nothing waits: every instance has a Run, and every Run an instance")
+    if is_new:
+        output.say("nothing was ever synced; start with `runlink sync` or `runlink serve`")
+    elif nothing:
+        output.say("nothing waits: every instance has a Run, and every Run an instance")
     if found["instances"]:
         output.say(f"instances without a Run: {len(found['instances'])}")
         output.table(found["instances"], _INSTANCES)

@@ -6,10 +6,10 @@ cursors. A crash anywhere repeats the page and changes nothing. *Same* writes no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -224,9 +224,7 @@ class _Ingest:
         told_steps = [step_row(instance.id, step) for step in (o.steps if isinstance(o.steps, tuple) else ())]
         if isinstance(o.steps, tuple) and self._rules.reads_steps:
             plan.told[instance.id] = told_steps
-        steps = [
-            row for row in told_steps if step_digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest
-        ]
+        steps = _news(told_steps, step_digests)
         state = steps_state(o) or (tracked.steps_state if instance.attempt == before["attempt"] else None)
         bookkeeping = tracked.missing_since is not None or state != tracked.steps_state
         tracked.missing_since, tracked.steps_state = None, state
@@ -242,9 +240,7 @@ class _Ingest:
         plan.changed.append(tracked)
         plan.attempts.extend(attempt_rows(tracked, o))
         plan.steps.extend(steps)
-        changes = {name: value for name, value in facts_of(instance).items() if before[name] != value}
-        if not changes.keys().isdisjoint(_READ_BY_RULES):
-            plan.retold.append(instance.id)
+        changes = _changes(before, instance, plan)
         if steps:
             changes["steps"] = steps_told(steps)
         plan.observations.append(self._line(tracked, digest, _json.encode(changes).decode()))
@@ -262,13 +258,10 @@ class _Ingest:
         # an attempt that the engine does not count cannot be told from the one before: its start is not believed
         attempt = o.attempt if tracked.attempt_offset == 0 else 0
         if instance.fill_in(at=self._now, attempt=attempt, **facts_told(o, self._read)):
-            changes = {name: value for name, value in facts_of(instance).items() if before[name] != value}
+            changes = _changes(before, instance, plan)
             plan.attempts.extend(attempt_rows(tracked, o)[-1:])
-            if not changes.keys().isdisjoint(_READ_BY_RULES):
-                plan.retold.append(instance.id)
         told = () if o.complete or not isinstance(o.steps, tuple) else o.steps
-        rows = [step_row(instance.id, step) for step in told]
-        steps = [row for row in rows if digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest]
+        steps = _news((step_row(instance.id, step) for step in told), digests)
         if steps:
             plan.steps.extend(steps)
             changes["steps"] = len(steps)
@@ -377,6 +370,19 @@ class _Ingest:
                 linking.attach(after, link.run_id, link.rule, link.key)
             if link.is_active:
                 self._uow.run_orchestrations.delete(link, at=self._now)
+
+
+def _news(rows: Iterable[StepRow], digests: Mapping[tuple[UUID, str, int], bytes]) -> list[StepRow]:
+    """The steps that are not stored just so."""
+    return [row for row in rows if digests.get((row.instance_id, row.external_id, row.attempt)) != row.digest]
+
+
+def _changes(before: Mapping[str, Any], instance: OrchestrationInstance, plan: _Plan) -> dict[str, Any]:
+    """What is known otherwise than before; rules that read it are asked again."""
+    changes = {name: value for name, value in facts_of(instance).items() if before[name] != value}
+    if not changes.keys().isdisjoint(_READ_BY_RULES):
+        plan.retold.append(instance.id)
+    return changes
 
 
 def _active(row: Known | None) -> Known | None:
