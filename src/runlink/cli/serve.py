@@ -28,6 +28,9 @@ STOP_S = 4.5
 """How long the daemon may take to end after SIGTERM; then the process leaves it behind, as a crash would."""
 SERVER_STOP_S = 3.0
 """How long the server may take, counted from the daemon's end; it was told at the same time."""
+LOOK_S = 1.0
+"""How often the main thread looks for signals. One that comes just before a wait begins, or to another thread, does
+not end the wait (https://docs.python.org/3/library/signal.html#execution-of-python-signal-handlers)."""
 _ENDED = 0
 
 
@@ -110,9 +113,12 @@ def _obey(
     """Does what each signal says until the daemon has ended."""
     until: float | None = None
     while True:
+        wait_s = LOOK_S if until is None else max(0.0, min(LOOK_S, until - time.monotonic()))
         try:
-            number = arrived.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+            number = arrived.get(timeout=wait_s)
         except queue.Empty:
+            if until is None or time.monotonic() < until:
+                continue
             log.warning("the daemon did not end in %g s and is left behind; nothing that was stored is lost", STOP_S)
             _leave(0)
         if number == _ENDED:

@@ -1,6 +1,8 @@
 """The plugin of a small engine, Acme, that speaks JSON over HTTP. Tests install it in a directory of its own."""
 
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from typing import ClassVar
@@ -52,6 +54,8 @@ class Acme(Polls, Refetches):
             with socket.create_connection((parts.hostname, parts.port)) as read:
                 read.sendall(b"GET /api/about HTTP/1.0\r\n\r\n")
                 read.recv(1)
+        if self.context.config.get("site") == "signals":  # a signal that does not wake the main thread
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         return EngineInfo(**self._get("/api/about"))
 
     def poll(self, cursors) -> Iterator[Page]:

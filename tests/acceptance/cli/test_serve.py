@@ -53,6 +53,13 @@ def test_it_stops_in_time_while_an_engine_hangs(place, acme, how):
     assert stops(daemon) == 0
 
 
+def test_a_signal_that_wakes_nobody_is_obeyed(place, acme):
+    place.configure(("ci", acme), site="signals")
+    daemon = place.child("serve")
+    assert daemon.wait(QUICK_S) == 0
+    assert said(daemon).endswith("stopped\n")
+
+
 def test_a_second_one_is_refused(serving):
     until(lambda: serving.rows("status")[0]["daemon_running"], "the lock")
     assert "a daemon runs (" in serving.ok("status").err
