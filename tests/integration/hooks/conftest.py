@@ -26,7 +26,7 @@ SCHEMES = ("github", "gitlab", "standard-webhooks", "bearer", "basic", "runlink-
 class Site:
     """Engines named after their scheme, their doors, and a server that takes their deliveries."""
 
-    def __init__(self, store, *, body_s=5.0, store_s=10.0, max_bytes=100_000):
+    def __init__(self, store, *, store_s=10.0, max_bytes=100_000):
         self.store = store
         self.now = NOW
         self.told = []
@@ -51,9 +51,7 @@ class Site:
             name: Door(self.engines[name].id, Authenticator(name, s.webhook, f"engines.{name}.webhook"), max_bytes)
             for name, s in settings.items()
         }
-        self._hooks = Hooks(
-            store, lambda: self.doors, now=lambda: self.now, stored=self.told.append, body_s=body_s, store_s=store_s
-        )
+        self._hooks = Hooks(store, lambda: self.doors, now=lambda: self.now, stored=self.told.append, store_s=store_s)
         server = ServerSettings(listen="127.0.0.1:0")
         self.server = HttpServer(server)
         service = Service(store=store, settings=server, now=lambda: self.now, arrivals=self._hooks.arrivals.collect)

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.engines.puppets import until
 
 from runlink.application.access import revoke_token
-from runlink.http import server
+from runlink.http import guard, server
 from runlink.store import tables
 
 SCHEMES = ("github", "gitlab", "standard-webhooks", "bearer", "basic", "runlink-token")
@@ -264,8 +264,8 @@ def test_a_body_without_an_end_is_refused_at_the_limit(site):
     assert site.post("bearer").status_code == 202
 
 
-def test_a_body_that_trickles_is_given_up(make_site):
-    site = make_site(body_s=0.3)
+def test_a_body_that_trickles_is_given_up(site, monkeypatch):
+    monkeypatch.setattr(guard, "BODY_S", 0.3)
     begun = raw(site, head(site, Content_Length=1000), *[b"x"] * 40, wait=threading.Event())
     assert begun.startswith(b"HTTP/1.1 408")
     assert site.rows() == []
@@ -280,8 +280,7 @@ def test_a_head_that_trickles_is_given_up_however_steadily_it_comes(site, monkey
     assert site.post("bearer").status_code == 202
 
 
-def test_slow_ones_keep_nobody_waiting(make_site):
-    site = make_site(body_s=3.0)
+def test_slow_ones_keep_nobody_waiting(site):
     slow = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(200)]
     for connection in slow:
         connection.sendall(head(site, Content_Length=1000))
