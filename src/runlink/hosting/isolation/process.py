@@ -340,6 +340,7 @@ class Calling:
         self.id = number
         self._process = process
         self._told: queue.SimpleQueue[ToHost | None] = queue.SimpleQueue()
+        self._late = "hung past the end of its time" if number else f"did not begin in {process.limits.start_s:g} s"
         self._is_over = False
 
     def put(self, message: ToHost | None) -> None:
@@ -357,7 +358,7 @@ class Calling:
             told = self._told.get(timeout=within_s)
         except queue.Empty:
             self._is_over = True
-            self._process.kill("hung past the end of its time, and was killed")
+            self._process.kill(f"{self._late}, and was killed")
             raise self._process.lost() from None
         if told is None:
             self._is_over = True
