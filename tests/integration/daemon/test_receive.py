@@ -280,7 +280,7 @@ def test_one_delivery_that_hangs_is_abandoned_and_the_feed_goes_on(world):
     rows = [DeliveryRow(new_id(), poll.engine.id, None, START, "/", [], body, False) for body in bodies]
     world.store.write(lambda uow: uow.deliveries.add(rows), actor="http")
     world.start()
-    until(lambda: "abandoned" in (world.health("ci", "receive")["last_error"] or ""), "the end of what hangs")
+    until(lambda: "abandoned" in (world.health("ci", "receive").get("last_error") or ""), "the end of what hangs")
     assert world.health("ci", "receive")["state"] == "lost"
     wake.set()
     assert world.stop() < 15
