@@ -13,7 +13,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -81,14 +80,18 @@ def _free_ports(count: int) -> list[int]:
 class RealBuildbot:
     """Starts on entering, ends and leaves no process on leaving, come what may. `folder` must be empty or absent.
 
-    `push_url` is where the master is to push builds (HttpStatusPush); by default nowhere.
+    `push_url` is where the master is to push builds (HttpStatusPush); by default nowhere. `more` is what the end of
+    its master.cfg is to say besides.
     """
 
-    def __init__(self, folder: Path | str, *, start_timeout_s: float = 90.0, push_url: str | None = None) -> None:
+    def __init__(
+        self, folder: Path | str, *, start_timeout_s: float = 90.0, push_url: str | None = None, more: str = ""
+    ) -> None:
         self.folder = Path(folder).resolve()
         self.url = ""
         self._start_timeout_s = start_timeout_s
         self._push_url = push_url
+        self._more = more
         self._environment: dict[str, str] = {}
         self._processes: list[subprocess.Popen[str]] = []
         # No proxy of the machine may come between this process and its own loopback.
@@ -133,7 +136,8 @@ class RealBuildbot:
             if process.wait(max(1.0, deadline - time.monotonic())):
                 raise EngineBrokenError(f"{process.args!r} failed: {self._log('spawn.log')}")
         self._processes.clear()
-        shutil.copy(Path(__file__).with_name("master.cfg"), master / "master.cfg")
+        configuration = Path(__file__).with_name("master.cfg").read_text("utf-8") + self._more
+        (master / "master.cfg").write_text(configuration, "utf-8")
         for folder in (master, worker):
             with (folder / "buildbot.tac").open("a", encoding="utf-8") as tac:
                 tac.write(LEAVE_WITH_PARENT.format(parent=os.getpid()))

@@ -16,12 +16,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from runlink.store import open_store
 from runlink.store.schema import revisions
 from runlink.store.tables import metadata
 
 KINDS = ("sqlite", "postgresql")
+
+# On a busy machine what is drawn takes its time: neither a slow draw nor a slow example is a fault.
+settings.register_profile("busy", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,5 +1,6 @@
 """The documentation says what the code does: each hook, class, error, status and event has a heading, examples run."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -90,6 +91,21 @@ def test_the_program_of_the_how_to_runs(tmp_path, monkeypatch, capsys):
     triggered = program[1].replace("print(run.key)", 'print(run.key); record.move_run(run, "cancel", reason="seen")')
     exec(compile(triggered, "pass-the-run-id.md", "exec"), {})
     assert capsys.readouterr().out.splitlines() == ["2026-11-23", "CANCELLED seen"]
+
+
+def test_the_dag_of_the_how_to_names_what_it_uses():
+    """It is not run here: its names come from the modules of the DAGs that `make test-engines` runs, or are its own."""
+    page = (DOCS / "how-to/pass-the-run-id.md").read_text("utf-8")
+    (source,) = re.findall(r"\*\*An Airflow DAG\*\*.*?```python\n(.*?)```", page, re.DOTALL)
+    compile(source, "pass-the-run-id.md", "exec")
+    tree = ast.parse(source)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    live = (DOCS.parent / "plugins/runlink-airflow/tests/dags/runlink_dags.py").read_text("utf-8")
+    assert {node.module for node in imports} <= {n.module for n in ast.walk(ast.parse(live)) if hasattr(n, "module")}
+    known = {alias.name for node in imports for alias in node.names}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    known |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    assert {node.id for node in names} == known
 
 
 def test_each_key_of_a_link_rule_has_a_heading():

@@ -6,6 +6,7 @@ Buildbot's own account comes from `demo/buildbot_engine.py`, which shares no cod
 
 import importlib.util
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -29,6 +30,20 @@ ENGINE = ROOT / "demo" / "buildbot_engine.py"
 WORDS = ("SUCCESS", "WARNINGS", "FAILURE", "SKIPPED", "EXCEPTION", "RETRY", "CANCELLED")
 STATUSES = ("COMPLETED", "COMPLETED", "FAILED", "COMPLETED", "FAILED", "FAILED", "CANCELLED")
 PATIENCE_S = 90
+DOCUMENTED = re.search(  # docs/how-to/pass-the-run-id.md says this to whoever has a builder that starts another
+    r"\*\*A Buildbot builder\*\*.*?```python\n(.*?)```",
+    (ROOT / "docs" / "how-to" / "pass-the-run-id.md").read_text("utf-8"),
+    re.DOTALL,
+)[1]
+NIGHTLY = f"""
+factory = util.BuildFactory()
+{DOCUMENTED}
+c["schedulers"].append(schedulers.Triggerable(name="deploy", builderNames=["deploy"]))
+c["builders"] += [
+    util.BuilderConfig(name="nightly", workernames=["worker1"], factory=factory),
+    util.BuilderConfig(name="deploy", workernames=["worker1"], factory=util.BuildFactory([shell("work", "true")])),
+]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +66,7 @@ def engine(tmp_path_factory, pushed):
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     began = time.monotonic()
-    with module.RealBuildbot(tmp_path_factory.mktemp("buildbot"), push_url=pushed.pop()) as running:
+    with module.RealBuildbot(tmp_path_factory.mktemp("buildbot"), push_url=pushed.pop(), more=NIGHTLY) as running:
         print(f"\nBuildbot started in {time.monotonic() - began:.1f} s")
         yield running
 
@@ -352,3 +367,22 @@ def _lags(accounts, opened, before):
         if account.id not in before and told:
             found.append((min(told) - finished_at).total_seconds())
     return found
+
+
+# --- what the how-to says; last, for the tests before compare every request by the run_id of the demo ------------------
+
+
+def test_the_documented_builder_hands_the_run_id_on(engine, make_live_host):
+    host = make_live_host()
+    (forced,) = engine.force("force", RUN_ID="2026-11-23")[1]
+    engine.wait([forced], PATIENCE_S)
+    deadline = time.monotonic() + PATIENCE_S
+    while not (deployed := [one for one in engine.results() if one.builder == "deploy" and one.complete]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    host.turn()
+    host.read_steps()
+    compare(host, engine)
+    rows = {row["workflow"]: row for row in host.table().values()}
+    assert deployed[0].parent == forced
+    assert [rows[name]["parameters"]["RUN_ID"] for name in ("nightly", "deploy")] == ["2026-11-23"] * 2

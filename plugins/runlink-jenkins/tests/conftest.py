@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -14,6 +15,10 @@ from fake_jenkins import FakeJenkins
 from small_host import Bench
 
 from runlink.testing import serve_exchanges
+
+# On a busy machine what is drawn takes its time: neither a slow draw nor a slow example is a fault.
+settings.register_profile("busy", parent=settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")

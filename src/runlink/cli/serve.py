@@ -8,7 +8,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -89,8 +89,15 @@ def _end(server: HttpServer | None) -> None:
 def _run(
     arrived: queue.SimpleQueue[int], runlink: Runlink, daemon: Daemon, fence: int, server: HttpServer | None
 ) -> None:
-    """Runs the daemon on a thread of its own, so that this one is free for signals whatever the daemon waits for."""
+    """Runs the daemon and reloads on threads of their own, so that this one is free for signals whatever those wait
+    for: a reload asks the Python of each engine that names one."""
     failure: list[BaseException] = []
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def reloads() -> None:
+        while True:
+            asked.get()
+            _reload(runlink, daemon, fence)
 
     def work() -> None:
         try:
@@ -102,13 +109,14 @@ def _run(
 
     with _signals_to(arrived, signal.SIGTERM, signal.SIGINT):
         threading.Thread(target=work, name="runlink-daemon", daemon=True).start()
-        _obey(arrived, runlink, daemon, fence, server)
+        threading.Thread(target=reloads, name="runlink-reload", daemon=True).start()
+        _obey(arrived, daemon, server, lambda: asked.put(signal.SIGHUP))
     if failure:
         raise failure[0]
 
 
 def _obey(
-    arrived: queue.SimpleQueue[int], runlink: Runlink, daemon: Daemon, fence: int, server: HttpServer | None
+    arrived: queue.SimpleQueue[int], daemon: Daemon, server: HttpServer | None, reload: Callable[[], None]
 ) -> None:
     """Does what each signal says until the daemon has ended."""
     until: float | None = None
@@ -125,7 +133,7 @@ def _obey(
             return
         if number == signal.SIGHUP:
             if until is None:
-                _reload(runlink, daemon, fence)
+                reload()
         elif until is None:
             log.info("stopping")
             until = time.monotonic() + STOP_S

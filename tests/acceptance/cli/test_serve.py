@@ -84,6 +84,17 @@ def test_a_new_configuration_is_taken(serving, acme, new_engine):
     assert stops(serving.daemon) == 0
 
 
+def test_it_stops_while_a_reload_waits_for_another_python(serving, acme, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexec sleep 300\n")
+    python.chmod(0o755)
+    serving.configure(("ci", acme), isolation="process", python=str(python))
+    serving.daemon.send_signal(signal.SIGHUP)
+    until((tmp_path / "asked").exists, "the reload")
+    assert stops(serving.daemon) == 0
+    assert "stays as it was" not in said(serving.daemon)  # as it says when that python has had its minute
+
+
 @pytest.mark.parametrize(
     ("bad", "why"),
     [

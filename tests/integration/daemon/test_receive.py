@@ -82,7 +82,7 @@ def test_what_a_delivery_tells_is_taken_in_at_once_by_a_running_daemon(world):
     until(lambda: world.statuses() == {"1": "PROCESSING"}, within_s=20)  # a poll would come after 30
     with world.store.reading() as uow:
         assert [one["state"] for one in uow.deliveries.list()] == ["done"]
-    assert world.stop() < 5
+    assert world.stop() < 15
 
 
 def test_an_end_is_taken_from_the_engine_where_it_can_be_asked(pushed, world):
@@ -280,10 +280,10 @@ def test_one_delivery_that_hangs_is_abandoned_and_the_feed_goes_on(world):
     rows = [DeliveryRow(new_id(), poll.engine.id, None, START, "/", [], body, False) for body in bodies]
     world.store.write(lambda uow: uow.deliveries.add(rows), actor="http")
     world.start()
-    until(lambda: world.health("ci", "receive")["state"] == "lost", within_s=10)
-    assert "abandoned" in world.health("ci", "receive")["last_error"]
+    until(lambda: "abandoned" in (world.health("ci", "receive").get("last_error") or ""), "the end of what hangs")
+    assert world.health("ci", "receive")["state"] == "lost"
     wake.set()
-    assert world.stop() < 5
+    assert world.stop() < 15
 
 
 def test_an_engine_that_only_receives_needs_no_poll_and_no_url(world):

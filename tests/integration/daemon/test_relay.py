@@ -91,7 +91,7 @@ def test_a_subscriber_that_fails_is_tried_again_and_stops_no_other(world, caplog
     world.subscribers = [("bad", bad), ("good", good)]
     world.engine("ci", Script(3).adapter(), poll_interval_s=0.01)
     world.start()
-    until(lambda: sum(e["type"] in ("run.completed", "run.failed") for e in good.got) == 3, within_s=30)
+    until(lambda: sum(e["type"] in ("run.completed", "run.failed") for e in good.got) == 3)
     assert bad.got == []
     bad.fail = 0
     until(lambda: len(bad.got) == len(good.got), within_s=60)
@@ -126,8 +126,8 @@ def test_one_that_hangs_keeps_neither_the_others_nor_the_relay(world):
     world.subscribers = [("hangs", lambda _event: wake.wait()), ("good", good)]
     world.engine("ci", Script(5).adapter(), poll_interval_s=0.01)
     world.start()
-    until(lambda: sum(e["type"] in ("run.completed", "run.failed") for e in good.got) == 5, within_s=5)
-    assert world.stop() < 5
+    until(lambda: sum(e["type"] in ("run.completed", "run.failed") for e in good.got) == 5)
+    assert world.stop() < 15
     wake.set()
 
 

@@ -66,7 +66,7 @@ def test_a_hundred_engines_on_sixteen_workers_are_all_polled(world):
     for n in range(100):
         world.engine(f"e{n:03}", cls, poll_interval_s=0.05)
     world.start()
-    until(lambda: len(busy.turns) == 100 and min(busy.turns.values()) >= 3, "three turns of each", within_s=30)
+    until(lambda: len(busy.turns) == 100 and min(busy.turns.values()) >= 3, "three turns of each")
     assert set(busy.most.values()) == {1}
     assert busy.together <= 16
 
@@ -81,7 +81,7 @@ def test_many_blocked_engines_do_not_delay_the_others(world, wake):
     world.start(workers=16)
     good = world.engine("good", Counting)
     world.daemon.replace(world.settings, world.rules, world.feeds)
-    until(lambda: good.health.state == "ok", "a turn beside 20 that hang on 16 workers", within_s=30)
+    until(lambda: good.health.state == "ok", "a turn beside 20 that hang on 16 workers")
     turns = len(world.instances("good"))
     until(lambda: len(world.instances("good")) >= turns + 20, "20 more turns")
 

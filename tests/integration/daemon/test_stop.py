@@ -8,6 +8,8 @@ from tests.engines.puppets import Counting, lines_about, puppet, seen, until
 
 from runlink.spi import Page
 
+SOON_S = 15.0  # five, on a machine that does nothing else; what hangs would hang for ever
+
 
 @pytest.fixture
 def wake():
@@ -23,7 +25,7 @@ def silent_url():
 
 
 @pytest.mark.parametrize("how", ["nothing", "blocked read", "pure Python", "close", "subscriber"])
-def test_it_ends_within_five_seconds(world, wake, silent_url, how):
+def test_it_ends_within_five_seconds(world, wake, silent_url, how, caplog):
     busy = threading.Event()
 
     def reads(self, _cursors):
@@ -54,7 +56,8 @@ def test_it_ends_within_five_seconds(world, wake, silent_url, how):
     world.start()
     until(lambda: len(world.instances("good")) > 3)
     assert how == "nothing" or until(busy.is_set)
-    assert world.stop() < (1.5 if how in ("nothing", "blocked read", "close") else 5.0)
+    assert world.stop() < SOON_S
+    assert ("did not end in time" in caplog.text) == (how == "pure Python"), "nothing else is waited for"
     assert world.error is None
     before = world.instances()
     wake.set()
@@ -88,4 +91,4 @@ def test_stop_before_run_and_twice(world):
     daemon = world.start()
     daemon.stop()
     daemon.stop()
-    assert world.stop() < 10
+    assert world.stop() < SOON_S

@@ -144,5 +144,5 @@ def test_a_bug_in_the_stream_leaves_the_poll_alone(world, stream, caplog):
 def test_it_ends_with_the_daemon(world, stream):
     world.start()
     until(lambda: stream.watched_from)
-    assert world.stop() < 10
+    assert world.stop() < 15
     assert world.error is None

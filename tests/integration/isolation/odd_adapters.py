@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import subprocess
 import sys
@@ -35,6 +36,13 @@ def run(name: str, **facts: Any) -> Observation:
     return Observation(
         external_id=name, workflow="build", status=ExecutionStatus.PROCESSING, native_status="working", **facts
     )
+
+
+class UnspeakableError(Exception):
+    """One that has no words."""
+
+    def __str__(self) -> str:
+        raise KeyError("words")
 
 
 class Odd(Polls):
@@ -70,6 +78,12 @@ class Odd(Polls):
 
     def crash(self) -> None:
         ctypes.string_at(0)
+
+    def fork_and_leave(self) -> None:
+        if os.fork() == 0:
+            logging.getLogger("runlink").warning("said by a fork, to nobody")
+            time.sleep(1000)
+        os._exit(7)
 
     def loop(self) -> None:
         while not (self.place / "done").exists():
@@ -109,6 +123,35 @@ class Odd(Polls):
 
     def raise_secret(self) -> None:
         raise ValueError(f"no use: {self.context.config['token']}")
+
+    def log_oddly(self) -> None:
+        logging.getLogger("library").warning("%d things", "no number")
+        self.context.log.warning("half of a pair: \ud800")
+
+    def raise_half_a_pair(self) -> None:
+        raise TransientError("half of a pair: \ud800")
+
+    def raise_unspeakable(self) -> None:
+        raise UnspeakableError
+
+    def raise_at_length(self) -> None:
+        raise TransientError("x" * (65 << 20))
+
+    def carry_what_nobody_looks_at(self) -> None:
+        carry = b'{"type":"Carry","id":%d,"sent":{"method":"GET","url":"http://h","headers":[],"body":""}}'
+        for fd in range(3, 32):
+            for number in range(50):
+                said = carry % number
+                try:
+                    os.write(fd, len(said).to_bytes(4, "big") + said)
+                except OSError:
+                    break
+
+    def page_that_is_kept(self) -> Iterator[Page]:
+        try:
+            yield Page(observations=(run("kept"),))
+        finally:
+            (self.place / "let-go").touch()
 
     def three_pages(self) -> Iterator[Page]:
         for number in range(3):

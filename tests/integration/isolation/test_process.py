@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -42,10 +43,12 @@ def test_it_is_another_process(host):
     [
         ("leave", r"ended with exit code 7 \(last words: the last words\); it is started again"),
         ("crash", "ended by signal 11"),
+        ("fork_and_leave", "ended with exit code 7"),
         ("loop", "hung past the end of its time, and was killed"),
         ("hold_the_interpreter", "hung past the end of its time, and was killed"),
         ("speak_nonsense", "said what makes no sense"),
         ("speak_pickle", "said what makes no sense"),
+        ("carry_what_nobody_looks_at", "said what makes no sense"),
     ],
 )
 def test_a_process_that_is_lost_says_how(host, do, says):
@@ -57,6 +60,35 @@ def test_a_process_that_is_lost_says_how(host, do, says):
     until(lambda: not is_there(hosted.process.pid), "its end")
     with pytest.raises(ProcessLost):  # and so does whoever comes after
         hosted.adapter.check()
+
+
+def test_a_process_that_ends_between_calls_says_how(host):
+    for _ in range(20):
+        hosted = host("Odd", "three_pages")
+        os.kill(hosted.process.pid, signal.SIGKILL)
+        with pytest.raises(ProcessLost, match="ended by signal 9"):
+            hosted.adapter.check()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is open is read from /proc")
+def test_a_host_without_file_descriptors_says_so_and_keeps_none(host):
+    host("Odd", "three_pages").close()
+    gc.collect()
+    before = fds()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    said = []
+    for more in range(12):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + more, hard))
+        try:
+            host("Odd", "three_pages").close()
+        except (ProcessLost, AdapterFault) as error:
+            said.append(error)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    gc.collect()
+    assert {type(error) for error in said} == {ProcessLost}
+    assert all("Too many open files" in str(error) for error in said)
+    until(lambda: fds() <= before, "the end of what was opened")
 
 
 def test_an_interpreter_that_is_held_is_noticed_without_a_deadline(host):
@@ -134,6 +166,15 @@ def test_it_ends_with_a_host_that_is_killed(tmp_path, do):
     until(lambda: not is_there(pid), "the child's end")
 
 
+def test_close_lets_a_page_go_that_is_being_stored(host, tmp_path):
+    hosted = host("Odd", "page_that_is_kept")
+    pages = hosted.adapter.poll({})
+    next(pages)
+    hosted.close()
+    assert (tmp_path / "let-go").exists()
+    pages.close()
+
+
 def test_sigterm_is_left_to_the_host(host, tmp_path):
     (tmp_path / "done").touch()
     hosted = host("Odd", "loop")
@@ -175,6 +216,27 @@ def test_no_secret_is_in_a_bug(host):
     told = str(raised.value) + raised.value.__notes__[0]
     assert TOKEN not in told
     assert "no use: [secret]" in told
+
+
+@pytest.mark.parametrize(
+    ("do", "raised", "says"),
+    [
+        ("raise_half_a_pair", TransientError, "half of a pair: "),
+        ("raise_unspeakable", IsolatedFault, "UnspeakableError"),
+        ("raise_at_length", TransientError, "xxxx"),
+    ],
+)
+def test_an_error_that_cannot_be_told_as_it_is_comes_all_the_same(host, do, raised, says):
+    hosted = host("Odd", do, left_s=20.0)
+    with pytest.raises(raised, match=says) as told:
+        list(hosted.adapter.poll({}))
+    assert type(told.value) is raised
+    assert not hosted.is_lost
+
+
+def test_a_log_line_that_makes_no_sense_ends_no_poll(host, caplog):
+    assert len(list(host("Odd", "log_oddly").adapter.poll({}))) == 1
+    assert any("half of a pair: " in r.getMessage() for r in caplog.records)
 
 
 def test_an_adapter_that_cannot_be_made(host):

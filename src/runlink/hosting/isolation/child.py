@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from runlink.hosting.errors import AdapterFault
 from runlink.hosting.hosted import HostedAdapter, build_adapter, one_line
 from runlink.hosting.isolation.messages import (
     PROTOCOL,
+    TEXT,
     AdapterTold,
     Answered,
     Ask,
@@ -92,22 +93,23 @@ class Child:
 
     def run(self) -> None:
         """The whole life of the process."""
+        os.register_at_fork(after_in_child=self._pipe.forsake)  # else a fork that outlives it would hide its end
         self._pipe.send(Hello(PROTOCOL, SPI_VERSION, _version()))
         while (message := self._pipe.receive()) is not None:
             match message:
                 case Ping():
                     self._pipe.send(Pong())
                 case Given():
-                    self._asked[message.id].put(message.value)
-                case Fetch() | Carried() if message.id in self._asked:
-                    self._asked[message.id].put(message)
+                    _put(self._asked, message.id, message.value)
+                case Fetch() | Carried():
+                    _put(self._asked, message.id, message)
                 case Start() | Describe():
                     self._begin(self._make if isinstance(message, Start) else self._describe, message)
                 case Call():
                     self._wanted[message.id] = queue.SimpleQueue()
                     self._begin(self._work, message)
-                case Next() | Drop() if message.id in self._wanted:
-                    self._wanted[message.id].put(message)
+                case Next() | Drop():
+                    _put(self._wanted, message.id, message)
         self._let_go()
 
     def _begin(self, target: Callable[[Any], None], message: Any) -> None:
@@ -119,6 +121,8 @@ class Child:
         self._gone = True
         for answer in list(self._asked.values()):
             answer.put(None)
+        for number, wanted in list(self._wanted.items()):
+            wanted.put(Drop(number))
         until = time.monotonic() + _LAST_S
         if self._hosted is not None:
             closing = threading.Thread(target=self._hosted.close, daemon=True)
@@ -151,9 +155,12 @@ class Child:
             self._pipe.send(Ready())
 
     def _describe(self, _asked: Describe) -> None:
-        host = PluginHost.load()
-        adapters = tuple(_described(adapter) for adapter in host.adapters.values())
-        self._pipe.send(Environment(adapters, tuple(asdict(plugin) for plugin in host.plugins)))
+        try:
+            host = PluginHost.load()
+            adapters = tuple(_described(adapter) for adapter in host.adapters.values())
+            self._pipe.send(Environment(adapters, tuple(asdict(plugin) for plugin in host.plugins)))
+        except BaseException as error:  # noqa: BLE001 - plugin code
+            self._failed(0, error)
 
     # --- calls -------------------------------------------------------------------------------------------------
 
@@ -199,9 +206,9 @@ class Child:
         told = Failed(
             call,
             kind,
-            redact(str(error) if kind else one_line(error)),
+            _plain(redact(_in_words(error, kind)))[:TEXT],
             getattr(error, "retry_after_s", None) if kind == "TransientError" else None,
-            "" if kind else redact("".join(traceback.format_exception(error))),
+            "" if kind else _plain(redact("".join(traceback.format_exception(error))))[-TEXT:],
         )
         with contextlib.suppress(OSError):  # the host is gone, and so is this process, soon
             self._pipe.send(told)
@@ -303,9 +310,11 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._pipe.send(Logged(record.levelno, self.format(record)))
-        except (OSError, ValueError):
+            self._pipe.send(Logged(record.levelno, _plain(self.format(record))[:TEXT]))
+        except OSError:
             return
+        except Exception:  # noqa: BLE001 - whatever a library logs, its arguments may not fit
+            self.handleError(record)
 
 
 def _log_to(pipe: Pipe[ToChild], level: int) -> None:
@@ -363,7 +372,22 @@ def _page(page: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(page))
 
 
+def _put(queues: Mapping[int, queue.SimpleQueue[Any]], number: int, told: Any) -> None:
+    """To whoever waits for it, if anybody does any more."""
+    waiting = queues.get(number)
+    if waiting is not None:
+        waiting.put(told)
+
+
+def _in_words(error: BaseException, kind: str) -> str:
+    try:
+        return str(error) if kind else one_line(error)
+    except Exception:  # noqa: BLE001 - a plugin's own class
+        return type(error).__name__
+
+
 def _plain(text: str) -> str:
+    """The text as JSON can hold it: without halves of surrogate pairs."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -35,7 +35,7 @@ class Elsewhere:
                     self._environments[python] = error
             told = self._environments[python]
         if isinstance(told, PythonUnusable):
-            raise told
+            raise PythonUnusable(str(told))
         return told
 
     def adapter_class(self, python: Path, engine_type: str) -> type[Adapter]:

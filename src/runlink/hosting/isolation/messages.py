@@ -21,6 +21,8 @@ PROTOCOL: Final = 1
 """Counts up with each change of these messages. Both ends must speak the same."""
 MAX_BYTES: Final = 64 << 20
 """The longest message: a page is to be of a size that one transaction can store."""
+TEXT: Final = 8000
+"""Characters of what a child says in words that are told and kept; of a trace the last."""
 _SIZE: Final = struct.Struct("!I")
 
 
@@ -261,6 +263,11 @@ class Pipe(Generic[T]):
     def close(self) -> None:
         """Ends the connection. May be repeated."""
         self._shut(socket.SHUT_RDWR)
+        self._sock.close()
+
+    def forsake(self) -> None:
+        """In a fork of this process: the connection is not the fork's. It stays as it is, and nothing is sent here."""
+        self._lock = threading.Lock()  # a thread that is not here may have held it
         self._sock.close()
 
     def _shut(self, how: int) -> None:

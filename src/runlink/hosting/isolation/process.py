@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -51,6 +52,10 @@ ENVIRONMENT: Final = frozenset(
 """What a child is given of the host's variables, in either case, with those that begin with LC_: the others may hold
 secrets of other engines."""
 _LINE: Final = 4096
+_EXIT_S: Final = 5.0
+"""How long a process that has closed its connection has to end by itself."""
+_LAST_WORDS_S: Final = 1.0
+"""How long what it printed last may take to be read."""
 
 
 class Limits(NamedTuple):
@@ -104,32 +109,34 @@ class Process:
         self._calls[0] = self._first
         self._printing = threading.Thread(target=self._print, name=f"runlink-printed-{name}", daemon=True)
         self._printing.start()
-        threading.Thread(target=self._read, name=f"runlink-isolated-{name}", daemon=True).start()
+        self._reading = threading.Thread(target=self._read, name=f"runlink-isolated-{name}", daemon=True)
+        self._reading.start()
 
     def _begin(self, python: Path | None) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        output, told = os.pipe()
-        life, self._lifeline = os.pipe()
-        try:
-            self._child = subprocess.Popen(  # noqa: S603 - what the operator named, and our own module
-                [self._where, "-P", "-m", "runlink.hosting.isolation.child"],
-                env=_environ(python),
-                stdin=theirs.fileno(),
-                stdout=told,
-                stderr=told,
-                start_new_session=True,  # Ctrl-C is the host's; what the child starts can be ended with it
-            )
+        with contextlib.ExitStack() as ours_to_keep, contextlib.ExitStack() as theirs_alone:
+            try:
+                ours, theirs = socket.socketpair()
+                ours_to_keep.callback(ours.close)
+                theirs_alone.callback(theirs.close)
+                output, told = os.pipe()
+                ours_to_keep.callback(os.close, output)
+                theirs_alone.callback(os.close, told)
+                life, self._lifeline = os.pipe()
+                ours_to_keep.callback(os.close, self._lifeline)
+                theirs_alone.callback(os.close, life)
+                self._child = subprocess.Popen(  # noqa: S603 - what the operator named, and our own module
+                    [self._where, "-P", "-m", "runlink.hosting.isolation.child"],
+                    env=_environ(python),
+                    stdin=theirs.fileno(),
+                    stdout=told,
+                    stderr=told,
+                    start_new_session=True,  # Ctrl-C is the host's; what the child starts can be ended with it
+                )
+            except OSError as error:
+                raise ProcessLost(f"{self._where} cannot be run: {error.strerror or error}") from None
             with contextlib.suppress(OSError):  # it has ended already: that is told when it is read
                 socket.send_fds(ours, [b"!"], [life])
-        except OSError as error:
-            ours.close()
-            os.close(output)
-            os.close(self._lifeline)
-            raise ProcessLost(f"{self._where} cannot be run: {error.strerror or error}") from None
-        finally:
-            theirs.close()
-            os.close(told)
-            os.close(life)
+            ours_to_keep.pop_all()
         self._output = os.fdopen(output, "rb", buffering=0)
         return ours
 
@@ -143,10 +150,16 @@ class Process:
         """Whether it ended, or was killed, though nobody closed it."""
         return bool(self._why) and not self._closing
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone, and all that waited for it was told."""
+        return self._over.is_set()
+
     # --- what the host says ------------------------------------------------------------------------------------
 
     def first(self, message: msgspec.Struct, expected: type[Ready | Environment]) -> Any:
         """The first message, and the answer to it. Raises ProcessLost; ends the process where it raises."""
+        until = time.monotonic() + self.limits.start_s
         try:
             hello = self._first.wait(self.limits.start_s, Hello)
             if hello.protocol != PROTOCOL or hello.spi != SPI_VERSION:
@@ -155,7 +168,7 @@ class Process:
                     f"this one (SPI {SPI_VERSION}, protocol {PROTOCOL}) cannot talk to; install the same version there"
                 )
             self.send(message)
-            return self._first.wait(self.limits.start_s, expected)
+            return self._first.wait(max(0.0, until - time.monotonic()), expected)
         except BaseException:
             self.close(0.0)
             raise
@@ -169,7 +182,11 @@ class Process:
         if self._over.is_set():
             self.forget(calling)
             raise self.lost()
-        self.send(Call(calling.id, method, told, left_s, since))
+        try:
+            self.send(Call(calling.id, method, told, left_s, since))
+        except BaseException:
+            self.forget(calling)
+            raise
         return calling
 
     def forget(self, calling: Calling) -> None:
@@ -181,10 +198,17 @@ class Process:
         """Raises ProcessLost where nobody reads it."""
         try:
             self._pipe.send(message)
+        except ConnectionError:  # it is gone: how it ended is about to be known
+            self._await_end()
+            raise self.lost() from None
         except OSError:
             self.kill("no longer reads what it is told, and was killed")
-            self._over.wait(self.limits.let_go_s)
+            self._await_end()
             raise self.lost() from None
+
+    def _await_end(self) -> None:
+        if threading.current_thread() is not self._reading:  # which is to find the end
+            self._over.wait(_EXIT_S + _LAST_WORDS_S)
 
     def lost(self) -> TransientError:
         """The error for whoever waits for it."""
@@ -221,6 +245,8 @@ class Process:
                 try:
                     message = self._pipe.receive()
                 except TimeoutError:
+                    if self._child.poll() is not None:  # though something that it started keeps the connection
+                        break
                     if not self._is_up:
                         continue
                     beats += 1
@@ -234,6 +260,8 @@ class Process:
                     break
                 beats = 0
                 self._take(message)
+        except (ConnectionError, ProcessLost):
+            pass  # it is gone, or was killed: `_end` tells how
         except OSError:
             self.kill("no longer reads what it is told, and was killed")
         except Exception as error:  # noqa: BLE001 - whatever it says, it is a stranger: no more is taken from it
@@ -260,12 +288,12 @@ class Process:
         """Reaps it. What it started goes with it."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             if not self._why:
-                self._child.wait(1.0)  # by itself, so that it is told how
+                self._child.wait(_EXIT_S)  # by itself, so that it is told how
         exit_code = self._child.returncode
-        self._printing.join(0.2)
-        self.kill("was closed" if self._closing else self._end_in_words(exit_code))
         with contextlib.suppress(OSError):
             os.killpg(self._child.pid, signal.SIGKILL)
+        self._printing.join(0.2 if self._closing else _LAST_WORDS_S)
+        self.kill("was closed" if self._closing else self._end_in_words(exit_code))
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(5.0)
         self._pipe.close()
@@ -312,6 +340,7 @@ class Calling:
         self.id = number
         self._process = process
         self._told: queue.SimpleQueue[ToHost | None] = queue.SimpleQueue()
+        self._late = "hung past the end of its time" if number else f"did not begin in {process.limits.start_s:g} s"
         self._is_over = False
 
     def put(self, message: ToHost | None) -> None:
@@ -329,7 +358,7 @@ class Calling:
             told = self._told.get(timeout=within_s)
         except queue.Empty:
             self._is_over = True
-            self._process.kill("hung past the end of its time, and was killed")
+            self._process.kill(f"{self._late}, and was killed")
             raise self._process.lost() from None
         if told is None:
             self._is_over = True

@@ -21,6 +21,7 @@ import msgspec
 from runlink.hosting.checks import capabilities
 from runlink.hosting.errors import AdapterFault
 from runlink.hosting.isolation.messages import (
+    TEXT,
     AdapterTold,
     Answered,
     Ask,
@@ -65,10 +66,8 @@ if TYPE_CHECKING:
 _TOLD: Final = (
     "name", "spi_version", "default_poll_interval_s", "config_schema", "steps_on_refetch", "authentication",
 )  # fmt: skip
-_LONGEST_S: Final = 3600.0
-"""No request of an adapter takes longer."""
-_TEXT: Final = 8000
-"""Characters of what a child says in words that are kept; of a trace the last."""
+_LOOK_S: Final = 1.0
+"""How often it is looked whether the process that is to answer is still there."""
 
 
 class IsolatedFault(Exception):
@@ -182,23 +181,22 @@ class Isolated(Adapter):
                 guard.counted(message.status)
             case Dated():
                 guard.dated(message.date, message.answered_at, message.took_s)
+            case Carry() if guard.wire is None:
+                raise ValueError("a request is shown, and nobody asked to see it")
             case Carry():
                 self._fetched[message.id] = queue.SimpleQueue()
                 threading.Thread(target=self._carry, args=(process, message), daemon=True).start()
             case Fetched() if message.id in self._fetched:
                 self._fetched[message.id].put(message.answer)
             case Logged():
-                self.context.log.log(message.level, "%s", message.text[:_TEXT])
+                self.context.log.log(message.level, "%s", message.text[:TEXT])
 
     def _carry(self, process: Process, carry: Carry) -> None:
         """Shows an exchange to whoever looks at the wire."""
 
         def ask() -> Received:
             process.send(Fetch(carry.id))
-            try:
-                answer = self._fetched[carry.id].get(timeout=_LONGEST_S)
-            except queue.Empty:
-                raise TransientError("the adapter's process did not tell what the engine answered") from None
+            answer = _got(self._fetched[carry.id], process)
             if isinstance(answer, str):
                 raise TransientError(answer)
             return answer
@@ -241,6 +239,16 @@ _WAYS: Final[Mapping[str, type[Isolated]]] = {
 # --- what a child told, made into what the host knows ----------------------------------------------------------------
 
 
+def _got(answers: queue.SimpleQueue[Received | str], process: Process) -> Received | str:
+    """What the process told; raises TransientError when it is gone."""
+    while True:
+        try:
+            return answers.get(timeout=_LOOK_S)
+        except queue.Empty:
+            if process.has_ended:
+                raise process.lost() from None
+
+
 class _RawPage(msgspec.Struct):
     observations: tuple[msgspec.Raw, ...] = ()
     cursors: dict[str, str | None] = {}
@@ -276,7 +284,7 @@ def page_from(told: msgspec.Raw) -> Page:
 
 def _raised(told: Failed) -> Exception:
     """The error, of the SPI's tree or a bug's."""
-    message = told.message[:_TEXT]
+    message = told.message[:TEXT]
     kind = getattr(spi_errors, told.kind, None) if told.kind else None
     if kind is TransientError:
         return TransientError(message, retry_after_s=told.retry_after_s)
@@ -285,5 +293,5 @@ def _raised(told: Failed) -> Exception:
     if told.kind == AdapterFault.__name__:
         return AdapterFault(message)
     fault = IsolatedFault(message)
-    fault.add_note(f"in the adapter's process:\n{told.trace[-_TEXT:]}")
+    fault.add_note(f"in the adapter's process:\n{told.trace[-TEXT:]}")
     return fault
