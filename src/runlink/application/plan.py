@@ -47,7 +47,7 @@ def plan(
 
     Keys: `changes` (lines: engines and automations), `instances` (how many were looked at), `rules` (in the order of
     the file, then those that are no longer in it), `runs` (to be made, by automation), `waiting` (keys that no Run has,
-    by rule), `engines` (requests). Raises ValidationError where registering would.
+    by rule), `engines` (requests). Raises Unregistrable where registering would.
     """
     with store.reading() as uow:
         found = registering(uow, settings, linkers)
