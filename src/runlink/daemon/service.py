@@ -154,8 +154,8 @@ class Daemon:
     def replace(self, settings: Settings, rules: Rules, feeds: Mapping[str, EngineFeed]) -> None:
         """A new configuration: `feeds` holds the old object for each engine that did not change.
 
-        Feeds that had stopped are tried again at once, and so are those whose credentials were refused: these may be others
-        now, and are read again. A new feed waits until the old one of its engine has let go.
+        Feeds that had stopped are tried again at once, and so are those whose credentials were refused: these are
+        read again. A new feed waits until the old one of its engine has let go.
         """
         with self._condition:
             gone = [feed for name, feed in self.feeds.items() if feeds.get(name) is not feed]
