@@ -172,7 +172,7 @@ def empty_store(folder: Path) -> SqlStore:
 
 
 def preview(settings: Settings, store: SqlStore) -> tuple[str, ...]:
-    """What registering these settings would change in the store, a line each. Raises ValidationError as it would."""
+    """What registering these settings would change in the store, a line each. Raises Unregistrable as it would."""
     with store.reading() as uow:
         return tuple(registering(uow, settings).changes)
 
@@ -363,7 +363,7 @@ class Runlink:
     def reload(self, daemon: Daemon, fence: int) -> list[str]:
         """Reads the file again and gives it to the daemon; returns what changed, a line each.
 
-        Raises ConfigError or ValidationError, and then everything stays as it was.
+        Raises ConfigError or Unregistrable, and then everything stays as it was.
         """
         settings = load_settings(self.settings.path)
         self.plugins.look_again()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -67,6 +67,8 @@ def examine(
     plugins = bootstrap.load_plugins(settings, disabled)
     yield from _plugins(settings, plugins)
     yield from _files(settings)
+    known = [engine for engine in settings.engines.values() if _is_known(engine, plugins)]
+    checked = check_engines(known, plugins, timeout_s=timeout_s, now=now)
     try:
         store = bootstrap.open_settings_store(settings, migrate=False)
     except NoStore as error:
@@ -77,10 +79,10 @@ def examine(
         yield _error("store", str(error), "check [store] and that the database is up; `runlink serve` makes a new one")
     else:
         try:
-            yield from _record(Runlink(settings, plugins, store, now))
+            yield from _record(Runlink(settings, plugins, store, now), {r["engine"] for r in checked if not r["ok"]})
         finally:
             store.close()
-    yield from _engines(settings, plugins, timeout_s, now)
+    yield from _engines(checked)
 
 
 def _plugins(settings: Settings, plugins: PluginHost) -> Iterator[Finding]:
@@ -159,7 +161,8 @@ def _mode(path: Path) -> int:
 # --- the record -----------------------------------------------------------------------------------------------------
 
 
-def _record(runlink: Runlink) -> Iterator[Finding]:
+def _record(runlink: Runlink, failing: Collection[str]) -> Iterator[Finding]:
+    """`failing` are engines whose check has just failed: that is told with its reason, not as the daemon's word."""
     try:
         running = runlink.is_running()
         with runlink.store.reading() as uow:
@@ -176,7 +179,9 @@ def _record(runlink: Runlink) -> Iterator[Finding]:
     if running is False and runlink.settings.engines:
         yield _warning("daemon", "no `runlink serve` runs on this store", "start it; nothing is followed without")
     yield from _tokens(runlink.settings, tokens, runlink.now())
-    yield from (found for row in feeds for found in _feed(row, runlink, running=running is not False))
+    if running is not False:
+        for row in feeds:
+            yield from _feed(row, runlink, failing)
     for one in stuck:
         yield _warning(
             f"subscriber {one['name']}",
@@ -200,9 +205,9 @@ def _tokens(settings: Settings, tokens: Sequence[Token], now: datetime) -> Itera
             yield _warning(f"engine {engine.name}", problem, remedy)
 
 
-def _feed(row: dict[str, Any], runlink: Runlink, *, running: bool) -> Iterator[Finding]:
+def _feed(row: dict[str, Any], runlink: Runlink, failing: Collection[str]) -> Iterator[Finding]:
     name, settings = row["engine"], runlink.settings.engines.get(row["engine"])
-    if settings is None or row["feed"] != "poll" or not running:
+    if settings is None or row["feed"] != "poll":
         return
     about = f"engine {name}"
     if row["restarts"]:
@@ -211,6 +216,8 @@ def _feed(row: dict[str, Any], runlink: Runlink, *, running: bool) -> Iterator[F
             f"its adapter's process was lost and started again {row['restarts']} times since the daemon's start",
             "the daemon's log has the reasons; see docs/how-to/isolate-an-adapter.md",
         )
+    if name in failing:
+        return
     if row["state"] not in ("ok", "new"):
         yield _error(about, f"{row['state']}: {row['last_error']}", "see docs/reference/feed-states.md")
         return
@@ -258,11 +265,8 @@ def _is_known(engine: EngineSettings, plugins: PluginHost) -> bool:
     return True
 
 
-def _engines(
-    settings: Settings, plugins: PluginHost, timeout_s: float, now: Callable[[], datetime]
-) -> Iterator[Finding]:
-    known: list[EngineSettings] = [e for e in settings.engines.values() if _is_known(e, plugins)]
-    for row in check_engines(known, plugins, timeout_s=timeout_s, now=now):
+def _engines(checked: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    for row in checked:
         about = f"engine {row['engine']}"
         if not row["ok"]:
             yield _error(about, row["error"], "see `runlink engines test`, and the plugin's README for permissions")

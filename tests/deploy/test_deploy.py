@@ -7,9 +7,10 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from typer.main import get_command
 
-from runlink.cli import app
+from runlink.cli import app, main
 from runlink.http.metrics import NAMES
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -24,11 +25,25 @@ def test_the_dashboard_of_grafana_asks_for_metrics_that_there_are_and_for_each_o
     assert len({panel["id"] for panel in told["panels"]}) == len(told["panels"])
 
 
-def test_the_unit_and_the_container_start_what_there_is():
+def service():
+    """The unit's own section."""
     unit = configparser.RawConfigParser(strict=False, delimiters=("=",), comment_prefixes=("#",))
     unit.optionxform = str
     unit.read(DEPLOY / "systemd/runlink.service")
-    commands = [unit["Service"][key].split()[1:] for key in ("ExecStartPre", "ExecStart")]
+    return unit["Service"]
+
+
+def test_the_unit_is_not_started_again_on_a_configuration_that_cannot_be_used(tmp_path):
+    bad = tmp_path / "runlink.toml"
+    bad.write_text("[engines.ci]\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--config", str(bad)])
+    assert service()["RestartPreventExitStatus"].split() == [str(ended.value.code)]
+    assert not [key for key in service() if key.startswith("ExecStartPre")], "whose exit codes prevent nothing"
+
+
+def test_the_unit_and_the_container_start_what_there_is():
+    commands = [service()["ExecStart"].split()[1:]]
     container = (DEPLOY / "container/Containerfile").read_text("utf-8")
     commands.append(json.loads(re.search(r"^CMD (\[.*\])$", container, re.MULTILINE)[1]))
     known = get_command(app).commands

@@ -3,12 +3,13 @@
 DomainError
 ├── AlreadyExists     the key is taken; the message says by what, and names restore() for an inactive row
 ├── Missing           nothing has this id or name
-└── FenceLost         another process runs the feeds now; stop writing
+├── FenceLost         another process runs the feeds now; stop writing
+└── Unregistrable     a ValidationError: the configuration does not go with what is stored; correct the file
 """
 
 from __future__ import annotations
 
-from runlink.domain import DomainError
+from runlink.domain import DomainError, ValidationError
 
 
 class AlreadyExists(DomainError):
@@ -21,3 +22,7 @@ class Missing(DomainError):
 
 class FenceLost(DomainError):
     """Another process took over the feeds; this one must not write any more."""
+
+
+class Unregistrable(ValidationError):
+    """The configuration does not go with what is stored of its engines."""

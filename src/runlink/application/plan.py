@@ -46,8 +46,8 @@ def plan(
     """What registering these settings and relinking would come to, as JSON-able data.
 
     Keys: `changes` (lines: engines and automations), `instances` (how many were looked at), `rules` (in the order of
-    the file, then those that are no longer in it), `runs` (to be made, by automation), `engines` (requests). Raises
-    ValidationError where registering would.
+    the file, then those that are no longer in it), `runs` (to be made, by automation), `waiting` (keys that no Run has,
+    by rule), `engines` (requests). Raises Unregistrable where registering would.
     """
     with store.reading() as uow:
         found = registering(uow, settings, linkers)
@@ -58,6 +58,7 @@ def plan(
         "instances": done.instances,
         "rules": rule_rows(settings, done),
         "runs": run_rows(done),
+        "waiting": waiting_rows(settings, done),
         "engines": _requests(store, settings, paces),
     }
 
@@ -68,6 +69,19 @@ def run_rows(done: Relinked) -> list[dict[str, Any]]:
         {"automation": name, "created": len(keys), "correlation_ids": sorted(keys)[:_SHOWN]}
         for name, keys in sorted(done.made.items())
     ]
+
+
+def waiting_rows(settings: Settings, done: Relinked) -> list[dict[str, Any]]:
+    """The keys that wait for a Run, by rule. An instance of which a rule found several counts for each."""
+    rows = []
+    for rule in settings.links:
+        automation = (rule.automation or "").strip()
+        made = done.made.get(automation, set())  # by another rule
+        keys = {key: count for key, count in done.waiting.get(rule.name, {}).items() if key not in made}
+        if keys:
+            about = {"rule": rule.name, "automation": automation, "instances": sum(keys.values()), "keys": len(keys)}
+            rows.append({**about, "correlation_ids": sorted(keys)[:_SHOWN]})
+    return rows
 
 
 def rule_rows(settings: Settings, done: Relinked) -> list[dict[str, Any]]:

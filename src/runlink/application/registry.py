@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from runlink.application.errors import Unregistrable
 from runlink.application.ports import UnitOfWork
 from runlink.application.rules.rules import Linker, Rules
 from runlink.application.settings import EngineSettings, Settings
-from runlink.domain import Automation, Engine, ValidationError
+from runlink.domain import Automation, Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def register(uow: UnitOfWork, settings: Settings, linkers: Mapping[str, Linker] 
     """Makes the rows agree with the configuration; `linkers` are the plugins that rules may ask for keys.
 
     An engine that left the file is deactivated and its instances stay; one that comes back is the same row again, and
-    `renamed_from` keeps the row under the new name. A changed type is refused with ValidationError: another product's
+    `renamed_from` keeps the row under the new name. A changed type is refused with Unregistrable: another product's
     ids would be mixed with what is stored. Automations that rules or policies name are made when they are missing.
     """
     found = registering(uow, settings, linkers)
@@ -55,7 +56,7 @@ def register(uow: UnitOfWork, settings: Settings, linkers: Mapping[str, Linker] 
 
 
 def registering(uow: UnitOfWork, settings: Settings, linkers: Mapping[str, Linker] | None = None) -> Registering:
-    """The same, looked at only. Raises ValidationError where registering would."""
+    """The same, looked at only. Raises Unregistrable where registering would."""
     found = Registering({}, Rules())
     stored = {engine.name: engine for engine in _all_engines(uow)}
     for wanted in settings.engines.values():
@@ -100,7 +101,7 @@ def _engine(actor: str, wanted: EngineSettings, stored: Mapping[str, Engine], fo
         found.changes.append(f"engine {wanted.name}: new, {wanted.type}{wanted.url and f' at {wanted.url}'}")
         return engine
     if engine.type.lower() != wanted.type.lower():
-        raise ValidationError(
+        raise Unregistrable(
             f"engines.{wanted.name}.type: is {wanted.type!r}, and the engine of this name is stored as "
             f"{engine.type!r}; give the new one another name (the old one's instances stay), or put the type back"
         )

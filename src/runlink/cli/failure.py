@@ -7,6 +7,7 @@ from runlink.cli.output import complain, speaks_json
 
 def report(error: Exception) -> int:
     """Tells of the error on stderr; returns the exit code: 2 for the configuration, 1 for anything else."""
+    from runlink.application.errors import Unregistrable
     from runlink.config import ConfigError
     from runlink.domain import DomainError
     from runlink.hosting import AdapterFault, HostingError, SecretUnavailable
@@ -14,7 +15,7 @@ def report(error: Exception) -> int:
     from runlink.spi import AdapterError
     from runlink.store import StoreError, outage
 
-    if isinstance(error, ConfigError | SecretUnavailable):
+    if isinstance(error, ConfigError | SecretUnavailable | Unregistrable):
         complain(str(error))
         return 2
     if isinstance(error, HostingError):

@@ -27,6 +27,7 @@ def inbox(
 ) -> None:
     """Instances without a Run and Runs without an instance, each with what it may belong to and why.
 
+    An instance in which a rule found a key that no Run has says what it waits for.
     `runlink link RUN INSTANCE` takes a suggestion. JSON is one object with `instances` and `runs`.
     """
     from runlink.application.linking.inbox import inbox as look
@@ -68,6 +69,12 @@ def _run(row: Mapping[str, Any]) -> Any:
     return _best(row, "correlation_id") or _best(row, "run_id")
 
 
+def _waits_for(row: Mapping[str, Any]) -> str:
+    return "; ".join(
+        f"a Run of {one['automation']} with correlation id {one['correlation_id']}" for one in row["waits_for"]
+    )
+
+
 _INSTANCES: dict[str, output.Cell] = {
     "id": "id",
     "engine": "engine",
@@ -75,6 +82,7 @@ _INSTANCES: dict[str, output.Cell] = {
     "external id": "external_id",
     "status": "status",
     "began": lambda row: row["queued_at"] or row["started_at"],
+    "waits for": _waits_for,
     "perhaps of": _run,
     "score": lambda row: _best(row, "score"),
     "because": _why,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -67,13 +67,25 @@ def _show(found: Mapping[str, Any]) -> None:
         output.say("engines and automations stay as they are")
     output.say(f"link rules, over {found['instances']} stored instances:")
     output.table(found["rules"], RULES)
-    for run in found["runs"]:
-        named = ", ".join(run["correlation_ids"])
-        more = ", …" if run["created"] > len(run["correlation_ids"]) else ""
-        typer.echo(f"automation {run['automation']}: {run['created']} new Runs: {named}{more}")
+    for line in new_and_missing_runs(found):
+        typer.echo(line)
     output.say("requests:")
     output.table(found["engines"], _ENGINES)
     output.say("nothing was changed; `runlink serve` registers engines, `runlink relink --since TIME` links")
+
+
+def new_and_missing_runs(found: Mapping[str, Any]) -> Iterator[str]:
+    """The Runs that are made, and those that instances wait for, a line for each automation and rule."""
+    for run in found["runs"]:
+        yield f"automation {run['automation']}: {run['created']} new Runs: {_named(run, run['created'])}"
+    for row in found["waiting"]:
+        count = f"{row['instances']} instance{' waits' if row['instances'] == 1 else 's wait'}"
+        named = _named(row, row["keys"])
+        yield f"rule {row['rule']}: {count} for a Run of {row['automation']} with correlation id {named}"
+
+
+def _named(row: Mapping[str, Any], count: int) -> str:
+    return output.shown(row["correlation_ids"]) + (", …" if count > len(row["correlation_ids"]) else "")
 
 
 RULES: dict[str, output.Cell] = {

@@ -11,7 +11,7 @@ from runlink.cli import lookup, output, session
 from runlink.cli.engines import unknown_engine
 from runlink.cli.options import EngineOption, OutputOption, moment
 from runlink.cli.output import Output
-from runlink.cli.plan import RULES
+from runlink.cli.plan import RULES, new_and_missing_runs
 
 if TYPE_CHECKING:
     from runlink.application.linking.relink import Relinked
@@ -53,6 +53,8 @@ def relink(
         output.write_json(found)
         return
     output.table(found["rules"], RULES)
+    for line in new_and_missing_runs(found):
+        typer.echo(line)
     made = sum(run["created"] for run in found["runs"])
     touched = f"{done.instances} instances; new Runs: {made}; Runs that get or lose instances: {done.runs_touched}"
     output.say(f"{touched}; nothing was changed" if dry_run else f"{touched}; Runs changed: {done.runs_changed}")
@@ -103,13 +105,14 @@ def _registering(runlink: Runlink) -> tuple[Rules, dict[UUID, Engine]]:
 
 
 def _told(runlink: Runlink, done: Relinked, *, dry_run: bool) -> dict[str, Any]:
-    from runlink.application.plan import rule_rows, run_rows
+    from runlink.application.plan import rule_rows, run_rows, waiting_rows
 
     return {
         "dry_run": dry_run,
         "instances": done.instances,
         "rules": rule_rows(runlink.settings, done),
         "runs": run_rows(done),
+        "waiting": waiting_rows(runlink.settings, done),
         "runs_touched": done.runs_touched,
         "runs_changed": None if dry_run else done.runs_changed,
         "last": done.last,

@@ -47,17 +47,17 @@ def serve(context: typer.Context, log_level: LogLevelOption = LogLevel.INFO) -> 
     with _signals_to(arrived, signal.SIGHUP), _running(context) as (runlink, fence):
         registered = runlink.register()
         for change in registered.changes:
-            output.say(change)
+            log.info("%s", change)
         daemon = runlink.daemon(registered, fence)
-        _say_engines(runlink)
+        _tell_engines(runlink)
         server = runlink.server(daemon)
         if server is not None:
-            output.say(f"answering at {server.url}")
+            log.info("answering at %s", server.url)
         try:
             _run(arrived, runlink, daemon, fence, server)
         finally:
             _end(server)
-    output.say("stopped")
+    log.info("stopped")
 
 
 @contextmanager
@@ -68,13 +68,13 @@ def _running(context: typer.Context) -> Iterator[tuple[Runlink, int]]:
         yield runlink, fence
 
 
-def _say_engines(runlink: Runlink) -> None:
+def _tell_engines(runlink: Runlink) -> None:
     engines = runlink.settings.engines.values()
     for engine in engines:
         every = output.took(runlink.interval_s(engine))
-        output.say(f"engine {engine.name}: {engine.type} at {engine.url or 'no address'}, every {every}")
+        log.info("engine %s: %s at %s, every %s", engine.name, engine.type, engine.url or "no address", every)
     if not engines:
-        output.say("no engine is configured; add [engines.NAME] to the configuration and send SIGHUP")
+        log.warning("no engine is configured; add [engines.NAME] to the configuration and send SIGHUP")
 
 
 def _end(server: HttpServer | None) -> None:
@@ -141,7 +141,7 @@ def _obey(
                 server.stop()
             daemon.stop()
         else:
-            output.say("stopped at once, because it was asked twice")
+            log.warning("stopped at once, because it was asked twice")
             _leave(1)
 
 
@@ -155,14 +155,14 @@ def _reload(runlink: Runlink, daemon: Daemon, fence: int) -> None:
     try:
         changes = runlink.reload(daemon, fence)
     except (ConfigError, DomainError, HostingError, AdapterError, StoreError) as error:
-        output.complain(f"the configuration stays as it was: {error}")
+        log.error("the configuration stays as it was: %s", error)  # noqa: TRY400 - written for operators
         return
     except Exception:
         log.exception("a bug in runlink: the configuration could not be read again")
         return
-    output.say("the configuration was read again; " + ("it changes:" if changes else "nothing changes"))
+    log.info("the configuration was read again; %s", "it changes:" if changes else "nothing changes")
     for change in changes:
-        output.say(f"  {change}")
+        log.info("%s", change)
 
 
 @contextmanager

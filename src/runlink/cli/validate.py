@@ -94,7 +94,7 @@ def _warnings(settings: Settings, plugins: PluginHost) -> list[str]:
 def _store_changes(settings: Settings) -> tuple[list[str], list[str]]:
     """What registering the configuration would change, and what of it the store refuses."""
     from runlink import bootstrap
-    from runlink.domain import ValidationError
+    from runlink.application.errors import Unregistrable
     from runlink.hosting import SecretUnavailable
     from runlink.store import NoStore, SchemaMismatch, StoreError
 
@@ -107,7 +107,7 @@ def _store_changes(settings: Settings) -> tuple[list[str], list[str]]:
         return [], []
     try:
         return list(bootstrap.preview(settings, store)), []
-    except ValidationError as error:
+    except Unregistrable as error:
         return [], list(error.problems)
     finally:
         store.close()

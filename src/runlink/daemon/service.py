@@ -154,7 +154,8 @@ class Daemon:
     def replace(self, settings: Settings, rules: Rules, feeds: Mapping[str, EngineFeed]) -> None:
         """A new configuration: `feeds` holds the old object for each engine that did not change.
 
-        Feeds that had stopped are tried again. A new feed waits until the old one of its engine has let go.
+        Feeds that had stopped are tried again at once, and so are those whose credentials were refused: these are
+        read again. A new feed waits until the old one of its engine has let go.
         """
         with self._condition:
             gone = [feed for name, feed in self.feeds.items() if feeds.get(name) is not feed]
@@ -169,7 +170,7 @@ class Daemon:
             self._receivers = self._receivers_of(self.feeds)
             self._chores.rules, self._chores.retention = rules, settings.retention
             self._chores.dispatch.subscriptions = settings.subscriptions
-            self._due = [entry for entry in self._due if self._is_current(entry[2])]
+            self._due = [entry for entry in self._due if self._is_current(entry[2]) and not _is_denied(entry[2])]
             heapq.heapify(self._due)
             waiting = {entry[2] for entry in self._due}
             for feed in feeds.values():
@@ -374,3 +375,7 @@ class Daemon:
             self._failure = error
         except Exception:
             log.exception("the last state of the feeds could not be written")
+
+
+def _is_denied(what: Work) -> bool:
+    return not isinstance(what, str) and what.health.state == "denied"

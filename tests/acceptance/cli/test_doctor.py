@@ -120,7 +120,12 @@ def test_feeds_that_are_lost_or_late_are_told_while_a_daemon_runs(place, finding
     runlink = Runlink.open_record()
     with runlink.lease():
         feed(state="lost", last_error="no route")
-        assert ("error", "engine ci", "lost: no route") in findings(1)
+        assert findings(1) == [("error", "engine ci", "lost: no route")], "the check reaches it, the daemon does not"
+        acme.mode = "down"
+        ((severity, about, problem),) = findings(1)
+        assert (severity, about) == ("error", "engine ci")
+        assert "answered 503" in problem, "told once, by the check that has just failed"
+        acme.mode = "ok"
         late = datetime.now(UTC) - timedelta(minutes=10)
         feed(last_success_at=late)
         ((severity, about, problem),) = findings(3)

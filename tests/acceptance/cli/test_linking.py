@@ -81,6 +81,19 @@ def test_the_inbox_and_the_way_out_of_it(synced, acme):
     assert "the rule 'by id' makes this link; now it is yours" in synced.ok("link", "monday", "b-1").err
 
 
+def test_a_key_without_a_run_says_what_it_waits_for(synced, acme):
+    acme.add("w-1", "nightly/build", "PROCESSING", parameters={"RUN_ID": "80"})
+    synced.ok("sync")
+    (row,) = (one for one in synced.ok("inbox", "-o", "json").json["instances"] if one["external_id"] == "w-1")
+    assert row["waits_for"] == [{"rule": "by id", "automation": "nightly", "correlation_id": "80"}]
+    assert "a Run of nightly with correlation id 80" in synced.ok("inbox").out
+    told = "rule by id: 1 instance waits for a Run of nightly with correlation id 80\n"
+    for command in (("plan",), ("relink", "--since", "9999d", "--dry-run"), ("relink", "--since", "9999d")):
+        assert told in synced.ok(*command).out
+    synced.ok("runs", "create", "--automation", "nightly", "--key", "80")
+    assert "waits for a Run" not in synced.ok("plan").out
+
+
 def test_an_empty_inbox_says_so(place, acme):
     place.configure(("ci", acme))
     assert "nothing was ever synced" in place.ok("inbox").err

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 
 import pytest
 from tests.acceptance.cli.conftest import until
 
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (DEBUG|INFO|WARNING) \S")
 QUICK_S = 60.0  # of a busy machine; what does not stop in time waits for 300 s
 
 
@@ -41,7 +43,9 @@ def test_it_follows_its_engines_until_it_is_told_to_stop(serving, acme, with_sig
     until(lambda: serving.rows("instances", "list")[0]["status"] == "COMPLETED", "its end")
     assert stops(serving.daemon, with_signal) == 0
     assert f"engine ci: acme at {acme.url}, every 1 s\n" in said(serving.daemon)
-    assert said(serving.daemon).endswith("stopped\n")
+    assert said(serving.daemon).endswith("Z INFO stopped\n")
+    for line in said(serving.daemon).splitlines():
+        assert LINE.match(line), line
 
 
 @pytest.mark.parametrize("how", ["hangs", "hangs beside the host"])
@@ -77,7 +81,7 @@ def test_a_new_configuration_is_taken(serving, acme, new_engine):
     serving.daemon.send_signal(signal.SIGHUP)
     until(lambda: second.asked, "the new engine's first request")
     assert "the configuration was read again; it changes:\n" in said(serving.daemon)
-    assert f"  engines.second: added (acme at {second.url})\n" in said(serving.daemon)
+    assert f"INFO engines.second: added (acme at {second.url})\n" in said(serving.daemon)
     assert "engines.ci.poll_interval_s: 1.0 -> 2.0" in said(serving.daemon)
     serving.daemon.send_signal(signal.SIGHUP)
     until(lambda: "the configuration was read again; nothing changes\n" in said(serving.daemon), "the second reading")
@@ -106,7 +110,7 @@ def test_it_stops_while_a_reload_waits_for_another_python(serving, acme, tmp_pat
 def test_a_bad_configuration_changes_nothing(serving, acme, bad, why):
     serving.config.write_text(bad)
     serving.daemon.send_signal(signal.SIGHUP)
-    until(lambda: "error: the configuration stays as it was: " in said(serving.daemon), "the refusal")
+    until(lambda: "Z ERROR the configuration stays as it was: " in said(serving.daemon), "the refusal")
     assert why in said(serving.daemon)
     before = len(acme.asked)
     until(lambda: len(acme.asked) > before, "the next poll of the old configuration")

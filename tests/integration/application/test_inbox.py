@@ -49,6 +49,35 @@ def test_both_sides_with_suggestions_best_first_and_why(world, build, minute):
     assert (back["external_id"], back["score"]) == ("build", best["score"])
 
 
+def test_a_key_that_no_run_has_says_what_is_waited_for(world, build, count_statements):
+    world.configure(
+        KEY, {"automation": "weekly", "run_key": "parameters.WEEK"}, {"automation": "gone", "run_key": "parameters.X"}
+    )
+    world.see(build("1", run="80", parameters={"RUN_ID": "80", "WEEK": 7, "X": "x"}), build("2", run="81"), build("3"))
+    world.configure(KEY, {"automation": "weekly", "run_key": "parameters.WEEK"})
+    rows = {row["external_id"]: row["waits_for"] for row in look(world)["instances"]}
+    weekly = {"rule": "rule1", "automation": "weekly", "correlation_id": "7"}
+    nightly = {"rule": "rule0", "automation": "nightly"}
+    assert rows == {
+        "1": [nightly | {"correlation_id": "80"}, weekly],
+        "2": [nightly | {"correlation_id": "81"}],
+        "3": [],
+    }
+    assert {row["external_id"]: row["waits_for"] for row in look(world, automation="weekly")["instances"]} == {
+        "1": [weekly],
+        "2": [],
+        "3": [],
+    }
+    with count_statements() as few:
+        look(world)
+    world.see(*(build(f"more{n}", run=f"m{n}") for n in range(20)))
+    with count_statements() as many:
+        look(world)
+    assert len(many) == len(few), "no statement for a row"
+    world.run("81")
+    assert [row["external_id"] for row in look(world)["instances"] if row["external_id"] in ("2", "3")] == ["3"]
+
+
 def test_what_is_linked_already_speaks_for_its_siblings(world, build, minute):
     world.configure(KEY)
     world.now = minute(0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runlink.application.plan import Pace, plan
+from runlink.application.plan import Pace, plan, waiting_rows
 from runlink.application.settings import EngineSettings, KeyHook, LinkRule, Settings
 from runlink.domain import Run, ValidationError
 from runlink.store import open_store, tables
@@ -61,6 +61,20 @@ def test_it_says_what_registering_and_relinking_then_do_and_changes_nothing(worl
     world.configure(KEY | {"automation": "app", "create_run": True, "workflow": "app"}, engines=("ci", "new"))
     done = world.relink()
     assert (done.linked, done.unlinked, done.made["app"]) == ({"rule0": 7}, {"rule0": 1, "gone": 1}, {"r0", "r1", "r2"})
+
+
+def test_keys_that_no_run_has_are_told_by_rule(world, build):
+    world.configure()
+    world.see(*(build(f"{n}", run=f"r{n % 13:02}") for n in range(15)), build("other", workflow="lib", run="made"))
+    world.see(build("both", workflow="both", run="made"))
+    by_hand, making = KEY | {"workflow": ["app", "both"]}, KEY | {"workflow": "lib", "create_run": True}
+    told = {"rule": "rule0", "automation": "nightly", "instances": 15, "keys": 13}
+    told["correlation_ids"] = [f"r{n:02}" for n in range(10)]
+    assert look(world, settings(by_hand, making))["waiting"] == [told], "and not what another rule makes"
+    world.configure(by_hand, making)
+    assert waiting_rows(settings(by_hand, making), world.relink()) == [told]
+    world.run("r00")
+    assert look(world, settings(by_hand, making))["waiting"][0]["keys"] == 12
 
 
 def test_who_writes_meanwhile_is_not_kept_waiting(world, build):

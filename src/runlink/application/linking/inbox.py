@@ -52,7 +52,8 @@ def instances_without_run(
     """Instances that count for no Run, newest first, each with `suggestions` (of Runs of an automation), best first.
 
     A suggestion has `score` (0 to 100), `reasons` (sentences), and of the Run `run_id`, `correlation_id`, `automation`,
-    `status`. What a hand took apart is not suggested again.
+    `status`. What a hand took apart is not suggested again. `waits_for` are keys that no Run has: each `rule`,
+    `automation`, `correlation_id`.
     """
     rows: list[dict[str, Any]] = uow.reports.instances(
         engine=engine, linked=False, since=since, before=before, limit=limit
@@ -61,6 +62,7 @@ def instances_without_run(
         row["suggestions"] = []
     if rows:
         _suggest_runs(uow, rules, rows, automation)
+        _tell_waiting(uow, rules, rows, automation)
     return rows
 
 
@@ -133,6 +135,16 @@ def _suggest_runs(uow: UnitOfWork, rules: Rules, rows: Sequence[dict[str, Any]],
                 about = {"run_id": run.id, "correlation_id": run.correlation_id, "automation": run.automation}
                 found.append({"score": judged.score, "reasons": list(judged.reasons), **about, "status": run.status})
         row["suggestions"] = _best(found)
+
+
+def _tell_waiting(uow: UnitOfWork, rules: Rules, rows: Sequence[dict[str, Any]], automation: str | None) -> None:
+    waiting: dict[UUID, list[dict[str, Any]]] = {row["id"]: [] for row in rows}
+    for one in uow.reports.waiting_keys(list(waiting), automation=automation):
+        if one["rule"] in rules.by_name:  # nobody looks for what a rule found that has left the file
+            about = {"rule": one["rule"], "automation": one["automation"], "correlation_id": one["key"]}
+            waiting[one["instance_id"]].append(about)
+    for row in rows:
+        row["waits_for"] = waiting[row["id"]]
 
 
 def _suggest_instances(uow: UnitOfWork, rules: Rules, rows: Sequence[dict[str, Any]], engine: str | None) -> None:

@@ -21,7 +21,7 @@ MAX_DEPTH = 100  # of a chain of parents: an engine that tells of a circle must 
 
 class Linking:
     """Links instances within one transaction. `touched` gathers the Runs to roll up, `failures` the instances that a
-    rule failed on, `made` the Runs that were made.
+    rule failed on, `made` the Runs that were made, `waiting` the keys that no Run has.
 
     A link that was made or taken off by hand is pinned: no rule changes it.
     """
@@ -51,6 +51,7 @@ class Linking:
         self.events: list[DomainEvent] = []
         self.failures: list[Failure] = []
         self.made: list[Run] = []
+        self.waiting: list[WaitingKey] = []
 
     def link(
         self,
@@ -187,6 +188,7 @@ class Linking:
             for key in claim.keys
         ]
         self._ledger.insert_waiting(rows)
+        self.waiting += rows
         if made:
             new = {str(run.correlation_id): RunTimes(run.id, run.created_at, None) for _, run in made}
             newly += self._adopted(automation_id, new)

@@ -18,7 +18,7 @@ from runlink.application.linking.link import MAX_DEPTH, Linking
 from runlink.application.linking.trial import TrialLedger
 from runlink.application.ports import LinkLedger, Store, UnitOfWork
 from runlink.application.rollup.rollup import roll_up
-from runlink.application.rows import StepRow
+from runlink.application.rows import StepRow, WaitingKey
 from runlink.application.rules.rules import Asked, Rules
 from runlink.domain import Engine, OrchestrationInstance, RunOrchestration
 
@@ -36,6 +36,7 @@ class Relinked:
 
     matched   rule -> (engine, workflow) -> instances it applies to
     linked, unlinked   rule -> links; made  automation -> correlation ids of new Runs; failed  rule -> instances
+    waiting   rule -> keys that no Run has -> instances it found them in
     runs_touched       Runs that got an instance or lost one
     runs_changed       Runs that moved or were told better for it; not found out by a dry run
     last      the last instance that was done: where to go on
@@ -48,6 +49,7 @@ class Relinked:
     made: dict[str, set[str]] = field(default_factory=dict)
     failed: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, Counter[str]] = field(default_factory=dict)
     runs_touched: int = 0
     runs_changed: int = 0
     last: UUID | None = None
@@ -61,6 +63,7 @@ class _Page:
     matched: list[tuple[str, str, str]] = field(default_factory=list)
     links: list[tuple[str, bool, int, int]] = field(default_factory=list)
     made: list[tuple[str, str]] = field(default_factory=list)
+    waiting: set[WaitingKey] = field(default_factory=set)
     failures: list[Failure] = field(default_factory=list)
     runs_changed: int = 0
 
@@ -124,6 +127,8 @@ def _ask(
     for link in linking.settled:
         run = hash(made.get(link.run_id, link.run_id))
         page.links.append((link.rule or "", link.is_active, hash((link.orchestration_instance_id, run)), run))
+    ids = {one.id for one in page.instances}
+    page.waiting = {row for row in linking.waiting if row.instance_id in ids}  # and not what they had started
     page.failures = linking.failures
     return linking, page
 
@@ -155,6 +160,8 @@ def _count(total: Relinked, page: _Page, touched: set[int], counted: set[tuple[b
     total.runs_touched = len(touched)
     for automation, key in page.made:
         total.made.setdefault(automation, set()).add(key)
+    for row in page.waiting:
+        total.waiting.setdefault(row.rule, Counter())[row.key] += 1
     for failure in page.failures:
         total.failed[failure.rule] += 1
         total.reasons.setdefault(failure.rule, failure.reason)

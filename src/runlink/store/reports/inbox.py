@@ -96,6 +96,19 @@ class InboxReports:
             query = query.where(_ENGINE.c.name == engine)
         return [dict(row) for row in self._connection.execute(query).mappings()]
 
+    def waiting_keys(self, instance_ids: Sequence[UUID], *, automation: str | None = None) -> list[dict[str, Any]]:
+        """Keys that rules found in these instances and that no Run had: `instance_id`, `rule`, `automation`, `key`."""
+        waiting = tables.waiting_keys
+        query = (
+            sa.select(waiting.c.instance_id, waiting.c.rule, _AUTOMATION.c.name.label("automation"), waiting.c.key)
+            .join(_AUTOMATION, _AUTOMATION.c.id == waiting.c.automation_id)
+            .where(chosen(self._connection, waiting.c.instance_id, instance_ids))
+            .order_by(waiting.c.rule, _AUTOMATION.c.name, waiting.c.key)
+        )
+        if automation is not None:
+            query = query.where(_AUTOMATION.c.name == automation)
+        return [dict(row) for row in self._connection.execute(query).mappings()]
+
     def linked_instances(self, run_ids: Sequence[UUID], *, limit: int = 500) -> list[dict[str, Any]]:
         """Instances that count for these Runs, with `run_id`."""
         if not run_ids:
