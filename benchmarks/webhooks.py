@@ -29,8 +29,8 @@ from runlink.store import SqlStore
 
 CONNECTIONS = 32
 BODY_BYTES = 1019
-ROUNDS = 3
-ROUND_S = 2.0
+ROUNDS = 9
+ROUND_S = 1.5
 MODES = ("no-store", "product", "per-request")
 
 

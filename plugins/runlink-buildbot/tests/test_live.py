@@ -369,7 +369,7 @@ def _lags(accounts, opened, before):
     return found
 
 
-# --- what the how-to says; last, for the tests before compare every request by the run_id of the demo ------------------
+# --- what the how-to says; last, for the tests before compare every request by the run_id of the demo -----------------
 
 
 def test_the_documented_builder_hands_the_run_id_on(engine, make_live_host):

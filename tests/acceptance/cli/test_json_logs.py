@@ -104,7 +104,7 @@ def test_each_line_of_serve_is_one_object_and_none_holds_a_secret(serving):
     assert serving.daemon.wait(30) == 0
     lines = objects(said(serving))
     loggers = {line["logger"] for line in lines}
-    assert {"runlink.cli", "runlink.serve", "runlink.feeds", "runlink.http.access", "uvicorn.error"} <= loggers
+    assert {"runlink.serve", "runlink.feeds", "runlink.http.access", "uvicorn.error"} <= loggers
     assert lines[-1]["message"] == "stopped"
     assert any(line["level"] == "error" and "engines.bad" in line["message"] for line in lines)
     for secret in (TOKEN, HOOK_SECRET, token, token.removeprefix("rl_"), "guess-of-a-session", "a guess"):
