@@ -5,12 +5,13 @@ from __future__ import annotations
 import configparser
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest
 from typer.main import get_command
 
-from runlink.cli import app, main
+from runlink.cli import app
 from runlink.http.metrics import NAMES
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -36,9 +37,8 @@ def service():
 def test_the_unit_is_not_started_again_on_a_configuration_that_cannot_be_used(tmp_path):
     bad = tmp_path / "runlink.toml"
     bad.write_text("[engines.ci]\n")
-    with pytest.raises(SystemExit) as ended:
-        main(["serve", "--config", str(bad)])
-    assert service()["RestartPreventExitStatus"].split() == [str(ended.value.code)]
+    ended = subprocess.run([sys.executable, "-m", "runlink.cli", "serve", "--config", str(bad)], check=False)
+    assert service()["RestartPreventExitStatus"].split() == [str(ended.returncode)]
     assert not [key for key in service() if key.startswith("ExecStartPre")], "whose exit codes prevent nothing"
 
 

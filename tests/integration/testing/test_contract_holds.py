@@ -1,10 +1,30 @@
 """Adapters that keep the contract, one for each set of classes that an adapter may fill in."""
 
+import logging
+import sys
+
+import pytest
 from full_acme import FullAcmeAdapter, FullAcmeEngine
 from runlink_rocket import RocketAdapter
 from scripted_rocket import RocketEngine
 
 from runlink.testing import AdapterContract
+
+
+class ToStderr(logging.Handler):
+    """Prints whatever comes to it."""
+
+    def emit(self, record):
+        print(self.format(record), file=sys.stderr)
+
+
+@pytest.fixture(autouse=True)
+def _authors_own_handler():
+    """Authors may log as they like beside the contract."""
+    handler = ToStderr()
+    logging.getLogger().addHandler(handler)
+    yield
+    logging.getLogger().removeHandler(handler)
 
 
 class TestAcme(AdapterContract):

@@ -227,14 +227,14 @@ class _Overheard(logging.Handler):
 @contextlib.contextmanager
 def _overheard() -> Iterator[_Overheard]:
     heard, root = _Overheard(), logging.getLogger()
-    level = root.level
-    root.addHandler(heard)
+    level, handlers = root.level, root.handlers
+    root.handlers = [heard]  # one that prints warnings would print all that is heard now
     root.setLevel(logging.DEBUG)
     try:
         with contextlib.redirect_stdout(heard.streams[0]), contextlib.redirect_stderr(heard.streams[1]):
             yield heard
     finally:
-        root.removeHandler(heard)
+        root.handlers = handlers
         root.setLevel(level)
 
 
