@@ -75,7 +75,7 @@ def waiting_rows(settings: Settings, done: Relinked) -> list[dict[str, Any]]:
     """The keys that wait for a Run, by rule. An instance of which a rule found several counts for each."""
     rows = []
     for rule in settings.links:
-        automation = (rule.automation or "").strip()
+        automation = rule.automation_name
         made = done.made.get(automation, set())  # by another rule
         keys = {key: count for key, count in done.waiting.get(rule.name, {}).items() if key not in made}
         if keys:

@@ -175,6 +175,11 @@ class LinkRule:
     stop: bool | None = None
 
     @property
+    def automation_name(self) -> str:
+        """The Automation's name as it is stored; empty where the rule names none."""
+        return (self.automation or "").strip()
+
+    @property
     def inherits(self) -> bool:
         """Whether it hands Runs down from parents, of whichever engine."""
         return self.inherit is not None or self.parent is not None

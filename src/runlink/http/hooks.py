@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -90,7 +90,8 @@ class Hooks:
         """The delivery, proved to come from its engine. Raises Problem."""
         if door is None:
             raise Problem("not-found", "no engine of this name takes deliveries; see [engines.NAME.webhook]")
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        given = request.headers.items()  # decoded once; ASGI has the names in lower case
+        headers = dict(given)
         try:
             door.authenticator.check_headers(headers)
             if door.authenticator.by_token:
@@ -107,7 +108,7 @@ class Hooks:
             delivery_id=door.authenticator.delivery_id(headers, raw),
             received_at=self._now(),
             path=_storable(request.scope["path"][:500]),
-            headers=_kept(request),
+            headers=_kept(given),
             body=_unpacked(raw, headers.get("content-encoding", "identity").lower().strip(), door.max_bytes),
             signed=door.authenticator.signs_body,
         )
@@ -160,12 +161,10 @@ def _unpacked(raw: bytes, encoding: str, max_bytes: int) -> bytes:
     return body
 
 
-def _kept(request: Request) -> list[tuple[str, str]]:
+def _kept(given: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The headers that may be kept and looked at, lower case, in order."""
     found = [
-        (name, _storable(value[:2000]))
-        for name, value in request.headers.items()
-        if name not in SECRET_HEADERS and name not in _UNKEPT
+        (name, _storable(value[:2000])) for name, value in given if name not in SECRET_HEADERS and name not in _UNKEPT
     ]
     return found[:_MAX_HEADERS]
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from tests.engines.puppets import until
 
 from runlink.domain import Engine
-from runlink.store import liveness, open_store
+from runlink.store import liveness
 
 
 def add(store, name):
@@ -18,13 +18,6 @@ def add(store, name):
 def names(store):
     with store.glance() as uow:
         return sorted(row.name for row in uow.listings.page("engines", {}))
-
-
-@pytest.fixture
-def on_postgresql(new_url):
-    store = open_store(new_url("postgresql"))
-    yield store
-    store.close()
 
 
 def end_all(store):
@@ -40,15 +33,16 @@ def end_all(store):
     return len(ended)
 
 
+@pytest.mark.parametrize("kind", ["postgresql"])
 @pytest.mark.parametrize("trusted_s", [0.0, 60.0], ids=["idle", "just used"])
-def test_connections_that_the_server_ended_are_replaced_before_anybody_uses_them(on_postgresql, monkeypatch, trusted_s):
+def test_connections_that_the_server_ended_are_replaced_before_anybody_uses_them(store, monkeypatch, trusted_s):
     monkeypatch.setattr(liveness, "TRUSTED_S", trusted_s)
-    add(on_postgresql, "before")
-    assert names(on_postgresql) == ["before"]
-    assert end_all(on_postgresql) >= 2
-    assert names(on_postgresql) == ["before"]
-    add(on_postgresql, "after")
-    with on_postgresql.reading() as uow:
+    add(store, "before")
+    assert names(store) == ["before"]
+    assert end_all(store) >= 2
+    assert names(store) == ["before"]
+    add(store, "after")
+    with store.reading() as uow:
         assert len(uow.engines.list(limit=10)) == 2
 
 

@@ -157,14 +157,11 @@ def test_a_bulk_insert_of_a_taken_key_says_that_another_was_first(store, count):
 # --- SQLite's one writer ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def sqlite_store(new_url):
-    store = open_store(new_url("sqlite"))
-    yield store
-    store.close()
+on_sqlite = pytest.mark.parametrize("kind", ["sqlite"])
 
 
-def test_a_unit_of_work_goes_before_every_page_that_waits(sqlite_store):
+@on_sqlite
+def test_a_unit_of_work_goes_before_every_page_that_waits(store):
     """As deliveries do: the transaction that runs takes no page more, and then it is their turn."""
     order, begun, go_on = [], threading.Event(), threading.Event()
 
@@ -173,15 +170,15 @@ def test_a_unit_of_work_goes_before_every_page_that_waits(sqlite_store):
         assert go_on.wait(10)
 
     def urgent():
-        with sqlite_store.unit_of_work("http"):
+        with store.unit_of_work("http"):
             order.append("delivery")
 
-    turnstile = sqlite_store._turnstile
+    turnstile = store._turnstile
     with ThreadPoolExecutor(8) as pool:
-        pool.submit(sqlite_store.write, first, actor="a")
+        pool.submit(store.write, first, actor="a")
         assert begun.wait(10)
         for n in range(4):
-            pool.submit(sqlite_store.write, lambda _uow, n=n: order.append(f"page {n}"), actor="a")
+            pool.submit(store.write, lambda _uow, n=n: order.append(f"page {n}"), actor="a")
         waiting = pool.submit(urgent)
         until(lambda: turnstile.is_urgent)
         go_on.set()
@@ -190,7 +187,8 @@ def test_a_unit_of_work_goes_before_every_page_that_waits(sqlite_store):
     assert sorted(order[1:]) == [f"page {n}" for n in range(4)]
 
 
-def test_urgent_jobs_go_first(sqlite_store):
+@on_sqlite
+def test_urgent_jobs_go_first(store):
     order = []
     started, go = threading.Event(), threading.Event()
 
@@ -198,50 +196,52 @@ def test_urgent_jobs_go_first(sqlite_store):
         started.set()
         go.wait()
 
-    queued = sqlite_store._writer._queue
+    queued = store._writer._queue
     with ThreadPoolExecutor(8) as pool:
-        pool.submit(sqlite_store.write, blocks, actor="a")
+        pool.submit(store.write, blocks, actor="a")
         started.wait()
         for n, urgent in enumerate((False, False, True, False, True)):
             name = f"{'urgent' if urgent else 'page'} {n}"
-            pool.submit(sqlite_store.write, lambda _uow, name=name: order.append(name), actor="a", urgent=urgent)
+            pool.submit(store.write, lambda _uow, name=name: order.append(name), actor="a", urgent=urgent)
             while len(queued) <= n:
                 pass
         go.set()
     assert order == ["urgent 2", "urgent 4", "page 0", "page 1", "page 3"]
 
 
-def test_jobs_that_wait_together_are_committed_together(sqlite_store):
+@on_sqlite
+def test_jobs_that_wait_together_are_committed_together(store):
     commits = []
-    sa.event.listen(sqlite_store.writing, "commit", lambda _connection: commits.append(1))
+    sa.event.listen(store.writing, "commit", lambda _connection: commits.append(1))
     started, go = threading.Event(), threading.Event()
 
     def blocks(_uow):
         started.set()
         go.wait()
 
-    queued = sqlite_store._writer._queue
-    sqlite_store._writer._window_s = 60.0
+    queued = store._writer._queue
+    store._writer._window_s = 60.0
     with ThreadPoolExecutor(8) as pool:
-        pool.submit(sqlite_store.write, blocks, actor="a")
+        pool.submit(store.write, blocks, actor="a")
         started.wait()
         for n in range(5):
-            pool.submit(sqlite_store.write, add(f"n{n}"), actor="a")
+            pool.submit(store.write, add(f"n{n}"), actor="a")
         while len(queued) < 5:
             pass
         go.set()
-    assert len(names(sqlite_store)) == 5
+    assert len(names(store)) == 5
     assert len(commits) == 1
 
 
-def test_a_second_unit_of_work_on_the_same_thread_is_refused_instead_of_waiting_for_itself(sqlite_store):
-    with sqlite_store.unit_of_work():
-        with pytest.raises(RuntimeError, match="open on this thread already"), sqlite_store.unit_of_work():
+@on_sqlite
+def test_a_second_unit_of_work_on_the_same_thread_is_refused_instead_of_waiting_for_itself(store):
+    with store.unit_of_work():
+        with pytest.raises(RuntimeError, match="open on this thread already"), store.unit_of_work():
             pass
         with pytest.raises(RuntimeError, match="open on this thread already"):
-            sqlite_store.write(add("no"), actor="a")
+            store.write(add("no"), actor="a")
     with pytest.raises(RuntimeError, match="open on this thread already"):
-        sqlite_store.write(lambda _uow: sqlite_store.write(add("no"), actor="a"), actor="a")
+        store.write(lambda _uow: store.write(add("no"), actor="a"), actor="a")
 
 
 def test_what_was_written_before_close_is_there(new_url):

@@ -75,7 +75,7 @@ def score(
     points += _by_key(values, run)
     points += _by_siblings(values, run)
     for rule in rules:
-        if (rule.automation or "").strip() == run.automation and _selects(rule, instance):
+        if rule.automation_name == run.automation and _selects(rule, instance):
             points.append((_RULE, f"rule {rule.name!r} gives this workflow to {run.automation}"))
             break
     else:
@@ -206,7 +206,7 @@ def _template(values: Mapping[str, str], text: str) -> str | None:
 def _rival(engine: str, workflow: str, automation: str, rules: Sequence[LinkRule]) -> str | None:
     for rule in rules:
         same = engine in _listed(rule.engine) and workflow in _listed(rule.workflow)
-        if same and rule.automation and rule.automation.strip() != automation:
+        if same and rule.automation_name not in ("", automation):
             return rule.name
     return None
 
